@@ -1,0 +1,32 @@
+// Command cli brings the test cluster up and down: `make cluster` and
+// `make cluster-down`.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/slipway-ci/slipway/test/cluster"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 1 && args[0] == "up" {
+		return cluster.Up(ctx, os.Stderr)
+	}
+	if len(args) == 1 && args[0] == "down" {
+		return cluster.Down(ctx, os.Stderr)
+	}
+	return fmt.Errorf("usage: cli up|down")
+}
