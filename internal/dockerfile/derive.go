@@ -1,0 +1,292 @@
+package dockerfile
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/pmezard/go-difflib/difflib"
+)
+
+// Options are what a build asks of a Dockerfile.
+type Options struct {
+	// Target is the stage to build, by name or number; "" is the last.
+	Target string
+	// BuildArgs are the user's.
+	BuildArgs map[string]string
+	// Platform of the node, os/arch[/variant]: that of every FROM without one.
+	Platform string
+	// Mounted are the absolute paths kaniko neither fills nor keeps: what is
+	// mounted in its container, and its own folder.
+	Mounted []string
+	// Pin returns the reference to build from for an image as the Dockerfile
+	// names it, variables expanded. It is called once for each image and
+	// platform that the target needs.
+	Pin func(ctx context.Context, image, platform string) (string, error)
+}
+
+// Derived is the Dockerfile kaniko builds, and what there is to say about it.
+type Derived struct {
+	Content []byte
+	// Target is what kaniko must be told to build; "" is the last stage.
+	Target string
+	// Changes are in the order of the file.
+	Changes []Change
+	// Args are the names that an ARG declares after a FROM, in the stages that
+	// the target needs: those a build arg reaches.
+	Args map[string]bool
+	// Notes are in the order of the file.
+	Notes []Note
+
+	name   string
+	source []byte
+}
+
+// Change is one place where the derived Dockerfile differs.
+type Change struct {
+	Line int    // in the source
+	Old  string // "" for what was added
+	New  string
+	Why  string
+}
+
+// Note is something the user may not expect, but may live with.
+type Note struct {
+	Line int // 0 for a note about no line
+	Text string
+}
+
+// Derive checks the stages that the target needs and rewrites them for kaniko.
+// What the user has to mend is an [Error]; a failure of Pin is wrapped.
+func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
+	g, err := f.newGraph(o)
+	if err != nil {
+		return nil, err
+	}
+	d := &derivation{graph: g, options: o}
+	if err := d.movePaths(); err != nil {
+		return nil, err
+	}
+	if err := d.pin(ctx); err != nil {
+		return nil, err
+	}
+	target := d.nameTarget()
+	slices.SortStableFunc(d.changes, func(a, b Change) int { return cmp.Compare(a.Line, b.Line) })
+	return &Derived{
+		Content: slices.Concat(f.mark, apply(f.source, d.edits)),
+		Target:  target,
+		Changes: d.changes,
+		Args:    g.args(),
+		Notes:   d.notes(),
+		name:    f.name,
+		source:  f.source,
+	}, nil
+}
+
+// derivation collects what Derive changes.
+type derivation struct {
+	*graph
+	options Options
+	edits   []edit
+	changes []Change
+	edited  map[span]bool // places in the source that have an edit
+}
+
+// replace puts text in place of a word of i. An ONBUILD runs once in each
+// stage built on its own, but is edited once.
+func (d *derivation) replace(i *instruction, word span, text, why string) {
+	e := i.joined.replace(word, text)
+	place := span{e.start, e.end}
+	if d.edited[place] || i.raw(word) == text {
+		return
+	}
+	if d.edited == nil {
+		d.edited = map[span]bool{}
+	}
+	d.edited[place] = true
+	d.edits = append(d.edits, e)
+	d.changes = append(d.changes, Change{Line: i.line, Old: i.raw(word), New: text, Why: why})
+}
+
+// pin names every image by digest. An image that is only copied from becomes a
+// stage: kaniko takes a stage's base from the images fetched beforehand, but
+// fetches what COPY --from names by itself, with credentials it does not have.
+func (d *derivation) pin(ctx context.Context) error {
+	type base struct{ image, platform string }
+	pinned := map[base]string{}
+	pin := func(image, platform string) (string, error) {
+		key := base{image, cmp.Or(platform, d.options.Platform)}
+		if ref, ok := pinned[key]; ok {
+			return ref, nil
+		}
+		ref, err := d.options.Pin(ctx, key.image, key.platform)
+		if err != nil {
+			return "", err
+		}
+		if ref == "" || strings.ContainsAny(ref, " \t\r\n$\\`'\"") {
+			return "", fmt.Errorf("pinned to %q, which is no image reference", ref)
+		}
+		pinned[key] = ref
+		return ref, nil
+	}
+	var added []string
+	names := map[string]string{} // image → added stage
+	first := len(d.nodes)        // the stage before which stages are added
+	for _, n := range d.needed() {
+		image := n.from.args[0]
+		switch {
+		case n.parent != none || n.base == scratch:
+			d.replace(n.from, image, d.literal(n), "kaniko does not know all variables here")
+		default:
+			ref, err := pin(n.base, n.platform)
+			if err != nil {
+				return fmt.Errorf("%s:%d: base image %s: %w", d.file.name, n.from.line, n.base, err)
+			}
+			d.replace(n.from, image, ref, "the digest of "+n.base)
+		}
+		for _, i := range n.program {
+			c, ok := i.command.(*instructions.CopyCommand)
+			if !ok || c.From == "" || c.From == scratch {
+				continue
+			}
+			if source, err := d.copySource(n, i, c.From); err != nil || source != none {
+				continue // an error would have been need's
+			}
+			ref, err := pin(c.From, "")
+			if err != nil {
+				return fmt.Errorf("%s:%d: COPY --from=%s: no stage has this name, and as an image: %w", d.file.name, i.line, c.From, err)
+			}
+			flag, _ := i.flag("from")
+			if slices.ContainsFunc(n.places, func(p place) bool { return p.in == i && p.role == copied && d.mount(p.full) != "" }) {
+				// A stage would lose these very files to the mount.
+				d.replace(i, flag, "--from="+ref, "the digest of "+c.From+"; kaniko fetches it itself")
+				continue
+			}
+			if names[c.From] == "" {
+				names[c.From] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
+				added = append(added, "FROM "+ref+" AS "+names[c.From])
+				first = min(first, n.index)
+			}
+			d.replace(i, flag, "--from="+names[c.From], "a stage of its own, so that it is built from the digest of "+c.From)
+		}
+	}
+	if len(added) > 0 {
+		d.addStages(first, added)
+	}
+	return nil
+}
+
+// literal is the stage or scratch that n is FROM, as kaniko must read it.
+func (d *derivation) literal(n *node) string {
+	raw := n.from.raw(n.from.args[0])
+	if strings.EqualFold(raw, n.base) {
+		return raw
+	}
+	return n.base
+}
+
+// addStages puts stages before the stage first, and corrects the numbers that
+// name the stages after it.
+func (d *derivation) addStages(first int, stages []string) {
+	from := d.nodes[first].from
+	end := "\n"
+	if line, _, _ := bytes.Cut(d.file.source, []byte("\n")); bytes.HasSuffix(line, []byte("\r")) {
+		end = "\r\n"
+	}
+	start := bytes.LastIndexByte(d.file.source[:from.at[0]], '\n') + 1
+	d.edits = append(d.edits, edit{start, start, strings.Join(stages, end) + end})
+	for _, stage := range stages {
+		d.changes = append(d.changes, Change{Line: from.line, New: stage, Why: "an image that is copied from, by digest"})
+	}
+	for _, n := range d.nodes {
+		for _, i := range n.body {
+			if i.trigger != nil && n.index != d.target {
+				i = i.trigger
+			}
+			c, ok := i.command.(*instructions.CopyCommand)
+			if !ok {
+				continue
+			}
+			if number, err := strconv.Atoi(c.From); err == nil && number >= first && number < len(d.nodes) {
+				flag, _ := i.flag("from")
+				d.replace(i, flag, fmt.Sprintf("--from=%d", number+len(stages)), "the stage's number, now that stages are added before it")
+			}
+		}
+	}
+}
+
+// nameTarget is the target as kaniko must be given it: kaniko knows stages by
+// name only.
+func (d *derivation) nameTarget() string {
+	target := d.nodes[d.target]
+	if _, err := strconv.Atoi(d.options.Target); err != nil {
+		return d.options.Target
+	}
+	if target.Name != "" {
+		return target.Name
+	}
+	name := d.unusedName("slipway-target")
+	i := target.from
+	last := i.args[len(i.args)-1]
+	end := i.at[last.end-1] + 1
+	d.edits = append(d.edits, edit{end, end, " AS " + name})
+	d.changes = append(d.changes, Change{Line: i.line, New: "AS " + name, Why: "kaniko takes a target by name only"})
+	return name
+}
+
+func (d *derivation) unusedName(name string) string {
+	for slices.ContainsFunc(d.nodes, func(n *node) bool { return n.Name == name }) {
+		name += "x"
+	}
+	return name
+}
+
+// flag is the place of a flag.
+func (i *instruction) flag(name string) (span, bool) {
+	for n, flag := range i.flags {
+		if strings.HasPrefix(flag, "--"+name+"=") {
+			return i.flagSpans[n], true
+		}
+	}
+	return span{}, false
+}
+
+// keyword is the instruction's name, in capitals.
+func (i *instruction) keyword() string {
+	if c, ok := i.command.(instructions.Command); ok {
+		return strings.ToUpper(c.Name())
+	}
+	return "FROM"
+}
+
+// args are the names declared in the stages that matter.
+func (g *graph) args() map[string]bool {
+	names := map[string]bool{}
+	for _, n := range g.needed() {
+		for _, i := range n.program {
+			if c, ok := i.command.(*instructions.ArgCommand); ok {
+				for _, arg := range c.Args {
+					names[arg.Key] = true
+				}
+			}
+		}
+	}
+	return names
+}
+
+// Diff is what changed, as a unified diff for a log; "" for nothing.
+func (d *Derived) Diff() string {
+	text, _ := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{ // writes to a buffer only
+		A:        difflib.SplitLines(string(d.source)),
+		B:        difflib.SplitLines(string(bytes.TrimPrefix(d.Content, byteOrderMark))),
+		FromFile: d.name,
+		ToFile:   d.name + " (as built)",
+		Context:  1,
+	})
+	return text
+}

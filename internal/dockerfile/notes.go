@@ -1,0 +1,138 @@
+package dockerfile
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+)
+
+// goSettings are the variables that keep go commands from what Slipway sets in
+// go.env files: Go reads the environment first, then $HOME/.config/go/env (or
+// GOENV), then $GOROOT/go.env.
+var goSettings = map[string]string{
+	"GOCACHE":    "go commands use that directory and not the kept build cache",
+	"GOMODCACHE": "go commands use that directory and not the kept module cache",
+	"GOPATH":     "go commands keep modules there unless GOMODCACHE is set as well",
+	"GOPROXY":    "go commands use that proxy and not the one of the build's params",
+	"GOFLAGS":    "go commands take these flags in place of those in go.env files",
+	"GOENV":      "go commands read that file of settings and not the user's go/env",
+	"HOME":       "go commands look there for the user's go/env file",
+}
+
+// inlineSetting is a setting made in a RUN, for one command or with go env -w.
+var inlineSetting = regexp.MustCompile(`(?:^|[\s;&|("'])(GOCACHE|GOMODCACHE|GOPATH|GOPROXY|GOFLAGS|GOENV)=`)
+
+// notes are what the user may not expect of the stages that matter.
+func (d *derivation) notes() []Note {
+	noted := map[Note]bool{}
+	note := func(line int, format string, args ...any) {
+		noted[Note{Line: line, Text: fmt.Sprintf(format, args...)}] = true
+	}
+	pending := map[int]map[string]int{} // stage → variable set by ENV → line, until a RUN sees it
+	for _, n := range d.needed() {
+		set := map[string]int{}
+		if n.parent != none {
+			maps.Copy(set, pending[n.parent])
+		}
+		for _, i := range n.program {
+			switch c := i.command.(type) {
+			case *instructions.EnvCommand:
+				for _, pair := range c.Env {
+					if goSettings[pair.Key] != "" {
+						set[pair.Key] = i.line
+					}
+				}
+			case *instructions.RunCommand:
+				for name, line := range set {
+					note(line, "ENV %s: %s", name, goSettings[name])
+				}
+				for _, found := range inlineSetting.FindAllStringSubmatch(i.text+heredocText(i), -1) {
+					note(i.line, "RUN sets %s: %s", found[1], goSettings[found[1]])
+				}
+			}
+			for _, what := range unsupported(i) {
+				note(i.line, "kaniko ignores %s", what)
+			}
+		}
+		pending[n.index] = set
+		for _, p := range n.places {
+			if mount := d.mount(p.full); n.final && p.role == workdir && mount != "" {
+				note(p.in.line, "WORKDIR %s lies in %s, a mount of the build pod: the directory, and what RUN writes there, is not in the image", p.full, mount)
+			}
+		}
+	}
+	d.noteArgs(note)
+	return slices.SortedFunc(maps.Keys(noted), func(a, b Note) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Text, b.Text))
+	})
+}
+
+// noteArgs finds build args that reach nothing, and go settings that are
+// declared where no RUN sees them.
+func (d *derivation) noteArgs(note func(line int, format string, args ...any)) {
+	reached, global := d.args(), map[string]bool{}
+	for _, i := range d.file.globals {
+		for _, arg := range i.command.(*instructions.ArgCommand).Args {
+			global[arg.Key] = true
+			if goSettings[arg.Key] != "" && !reached[arg.Key] {
+				note(i.line, "ARG %s stands before the first FROM, where no RUN sees it: repeat it after FROM", arg.Key)
+			}
+		}
+	}
+	automatic := automaticArgs(d.file, d.options)
+	for name := range d.options.BuildArgs {
+		_, known := automatic[name]
+		proxy := strings.HasSuffix(strings.ToUpper(name), "_PROXY")
+		if !reached[name] && !global[name] && !known && !proxy {
+			note(0, "build arg %s: no ARG declares it, so it has no effect", name)
+		}
+	}
+}
+
+func heredocText(i *instruction) string {
+	var text strings.Builder
+	for _, heredoc := range i.heredocs {
+		text.WriteString("\n" + heredoc.Content)
+	}
+	return text.String()
+}
+
+// unsupported is what an instruction asks for and kaniko passes over, seen in
+// its v1.27.5 (pkg/commands: run.go warns, copy.go and add.go do not).
+func unsupported(i *instruction) []string {
+	var flags []string
+	switch c := i.command.(type) {
+	case *instructions.CopyCommand:
+		flags = []string{"exclude", "parents"}
+	case *instructions.AddCommand:
+		flags = []string{"exclude", "checksum", "keep-git-dir"}
+	case *instructions.RunCommand:
+		flags = slices.DeleteFunc(c.FlagsUsed, func(flag string) bool { return flag == "mount" })
+	}
+	keyword := i.keyword()
+	var found []string
+	for _, flag := range i.flags {
+		name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		if slices.Contains(flags, name) {
+			found = append(found, keyword+" --"+name)
+		}
+		if name != "mount" || keyword != "RUN" {
+			continue
+		}
+		kind := "bind" // BuildKit's default
+		for option := range strings.SplitSeq(value, ",") {
+			if value, ok := strings.CutPrefix(strings.ToLower(option), "type="); ok {
+				kind = value
+			}
+		}
+		if kind != "cache" && kind != "secret" {
+			found = append(found, "RUN --mount=type="+kind)
+		}
+	}
+	return found
+}

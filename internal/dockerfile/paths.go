@@ -1,0 +1,416 @@
+package dockerfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// place is a path in a stage's file system, where an instruction names it.
+type place struct {
+	in   *instruction
+	role role // of the path in the instruction
+	word span
+	of   int // the stage whose file system it is in; none for an image's
+	vars variables
+	full string // absolute; "" where only the base image knows
+}
+
+type role int
+
+const (
+	workdir role = iota
+	destination
+	copied // a source of COPY --from
+)
+
+// movePaths looks at every path that the stages that matter copy to. Those that
+// lie where kaniko drops them are moved in a build stage, and refused in the
+// target and what it is FROM, where they are part of the image.
+func (d *derivation) movePaths() error {
+	for _, n := range d.needed() {
+		d.trace(n)
+	}
+	moves := moves{}
+	for _, n := range d.needed() {
+		for _, p := range n.places {
+			mount := d.mount(p.full)
+			if mount == "" || p.role == copied {
+				continue
+			}
+			if !n.final {
+				for _, kin := range d.kin(n) {
+					moves.add(kin.index, mount, d.moved(mount))
+				}
+			} else if p.role == destination {
+				return d.file.errorAt(p.in.line,
+					fmt.Sprintf("kaniko would drop what %s puts into %s: %s is a mount of the build pod", p.in.keyword(), p.full, mount),
+					"copy to another directory, such as /app")
+			}
+		}
+	}
+	for _, n := range d.needed() {
+		for mount := range moves[n.index] {
+			for kin := n; ; kin = d.nodes[kin.parent] {
+				if err := d.checkMentions(kin, mount); err != nil {
+					return err
+				}
+				if kin.parent == none {
+					break
+				}
+			}
+		}
+	}
+	for _, n := range d.needed() {
+		if err := d.rewrite(n, moves); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moves holds for each stage what is moved in it: a mounted path, and the path
+// that takes its place.
+type moves map[int]map[string]string
+
+func (m moves) add(stage int, mount, to string) {
+	if m[stage] == nil {
+		m[stage] = map[string]string{}
+	}
+	m[stage][mount] = to
+}
+
+// of is where a path of a stage ends up, and the mount it is moved away from,
+// "" if it is not.
+func (m moves) of(stage int, full string) (to, mount string) {
+	for mount, to := range m[stage] {
+		if within(full, mount) {
+			return to + full[len(mount):], mount
+		}
+	}
+	return full, ""
+}
+
+// trace follows WORKDIR and the variables through a stage, and collects its
+// places. Its parent has been traced.
+func (d *derivation) trace(n *node) {
+	vars, folder := variables{}, d.startFolder(n, func(parent *node) string { return parent.folder })
+	if n.parent != none {
+		vars = d.nodes[n.parent].vars
+	}
+	lex := shell.NewLex(d.file.escape)
+	expand := func(word string) *string {
+		value, missing, err := lex.ProcessWord(word, vars)
+		if err != nil || len(missing) > 0 {
+			return nil
+		}
+		return &value
+	}
+	for _, i := range n.program {
+		use := func(role role, of int, word span, folder string) string {
+			p := place{in: i, role: role, word: word, of: of, vars: vars}
+			p.full = d.resolve(p, i.raw(word), folder)
+			n.places = append(n.places, p)
+			return p.full
+		}
+		switch c := i.command.(type) {
+		case *instructions.ArgCommand:
+			args := map[string]*string{}
+			for _, arg := range c.Args {
+				if value, ok := d.options.BuildArgs[arg.Key]; ok {
+					args[arg.Key] = &value
+				} else if arg.Value != nil {
+					args[arg.Key] = expand(*arg.Value)
+				} else if value, ok := d.globals[arg.Key]; ok {
+					args[arg.Key] = &value
+				}
+			}
+			vars = variables{env: vars.env, args: merged(vars.args, args)}
+		case *instructions.EnvCommand:
+			env := map[string]*string{}
+			for _, pair := range c.Env {
+				env[pair.Key] = expand(pair.Value)
+			}
+			vars = variables{env: merged(vars.env, env), args: vars.args}
+		case *instructions.WorkdirCommand:
+			folder = use(workdir, n.index, i.args[0], folder)
+		case *instructions.AddCommand:
+			use(destination, n.index, i.args[len(i.args)-1], folder)
+		case *instructions.CopyCommand:
+			if c.From != "" {
+				of, _ := d.copySource(n, i, c.From) // need has seen it succeed
+				for _, word := range i.args[:len(i.args)-1] {
+					use(copied, of, word, "/")
+				}
+			}
+			use(destination, n.index, i.args[len(i.args)-1], folder)
+		}
+	}
+	n.vars, n.folder = vars, folder
+}
+
+// startFolder is the directory a stage begins in; "" where its image decides.
+func (d *derivation) startFolder(n *node, end func(parent *node) string) string {
+	switch {
+	case n.parent != none:
+		return end(d.nodes[n.parent])
+	case n.base == scratch:
+		return "/"
+	}
+	return ""
+}
+
+// resolve is the absolute path that raw means at p, seen from folder; "" where
+// it depends on what only the base image knows.
+func (d *derivation) resolve(p place, raw, folder string) string {
+	word := raw
+	if p.in.json {
+		if err := json.Unmarshal([]byte(raw), &word); err != nil {
+			return ""
+		}
+	}
+	value, missing, err := shell.NewLex(d.file.escape).ProcessWord(word, p.vars)
+	if err != nil {
+		return ""
+	}
+	// A path with an unknown part may still be meant for a mount: ${DIR:-/workspace}.
+	if len(missing) > 0 && !slices.ContainsFunc(d.options.Mounted, func(mount string) bool { return mentions(word, mount) >= 0 }) {
+		return ""
+	}
+	switch {
+	case path.IsAbs(value):
+		return path.Clean(value)
+	case folder == "":
+		return ""
+	}
+	return path.Join(folder, value)
+}
+
+// rewrite gives the paths of a stage the form that moves asks for.
+func (d *derivation) rewrite(n *node, moves moves) error {
+	folder := d.startFolder(n, func(parent *node) string { return parent.movedFolder })
+	for _, p := range n.places {
+		from := folder
+		if p.role == copied {
+			from = "/"
+			for mount := range moves[p.of] {
+				if !within(p.full, mount) && covers(p.full, mount) {
+					return d.stuck(p.in, p.in.line, mount, fmt.Sprintf("COPY takes %s along", mount))
+				}
+			}
+		}
+		want, mount := moves.of(p.of, p.full)
+		if raw := p.in.raw(p.word); p.full != "" && d.resolve(p, raw, from) != want {
+			text := substitute(raw, mount, moves[p.of][mount])
+			shared := !slices.Contains(n.body, p.in) && d.nodes[n.parent].final
+			if shared || d.resolve(p, text, from) != want {
+				return d.stuck(p.in, p.in.line, mount, fmt.Sprintf("%s reaches it by way of %s", p.in.keyword(), raw))
+			}
+			d.replace(p.in, p.word, text, fmt.Sprintf("kaniko drops what is copied to %s, a mount of the build pod", mount))
+		}
+		if p.role == workdir {
+			folder = want
+		}
+	}
+	n.movedFolder = folder
+	return nil
+}
+
+// substitute puts to in place of mount at the start of a word, whether that is
+// quoted, absolute or relative to the root.
+func substitute(raw, mount, to string) string {
+	body := strings.TrimLeft(raw, `"'`)
+	for _, root := range []string{"/", "", "./"} {
+		if rest, ok := strings.CutPrefix(body, root+mount[1:]); ok {
+			return raw[:len(raw)-len(body)] + root + to[1:] + rest
+		}
+	}
+	return raw
+}
+
+// kin are the build stages that share their file system's beginnings with n, n
+// included: a path that moves in one moves in all.
+func (d *derivation) kin(n *node) []*node {
+	root := func(n *node) *node {
+		for n.parent != none && !d.nodes[n.parent].final {
+			n = d.nodes[n.parent]
+		}
+		return n
+	}
+	return slices.DeleteFunc(d.needed(), func(other *node) bool { return other.final || root(other) != root(n) })
+}
+
+// checkMentions refuses a move where a stage also names the path in a way that
+// cannot move along. CMD, LABEL and their like do no harm: the image of a build
+// stage is thrown away.
+func (d *derivation) checkMentions(n *node, mount string) error {
+	for _, i := range n.program {
+		var values []string
+		own := false // whether the instruction's own words count
+		switch c := i.command.(type) {
+		case *instructions.RunCommand, *instructions.EnvCommand, *instructions.VolumeCommand, *instructions.ShellCommand:
+			own = true
+		case *instructions.ArgCommand:
+			own = true
+			for _, arg := range c.Args {
+				values = append(values, d.options.BuildArgs[arg.Key])
+				if arg.Value == nil {
+					values = append(values, d.globals[arg.Key])
+				}
+			}
+		}
+		if own {
+			if at := mentions(i.text, mount); at >= 0 {
+				return d.stuck(i, d.lineOf(i.at[at]), mount, i.keyword()+" names it")
+			}
+		}
+		if slices.ContainsFunc(values, func(value string) bool { return mentions(value, mount) >= 0 }) {
+			return d.stuck(i, i.line, mount, i.keyword()+" is given it")
+		}
+		for _, heredoc := range i.heredocs {
+			if mentions(heredoc.Content, mount) >= 0 {
+				return d.stuck(i, d.heredocLine(i, mount), mount, "the heredoc names it")
+			}
+		}
+	}
+	return nil
+}
+
+// stuck is the refusal of a Dockerfile that would need a path moved which
+// cannot be.
+func (d *derivation) stuck(i *instruction, line int, mount, why string) *Error {
+	problem := fmt.Sprintf("kaniko drops what is copied to %s, a mount of the build pod", mount)
+	if first := d.firstUse(mount); first != line {
+		problem += fmt.Sprintf(" (line %d)", first)
+	}
+	return d.file.errorAt(line, fmt.Sprintf("%s, and it cannot be moved: %s", problem, why), "use another directory, such as /src")
+}
+
+// firstUse is the line of the first instruction that a move is for.
+func (d *derivation) firstUse(mount string) int {
+	line := 0
+	for _, n := range d.needed() {
+		for _, p := range n.places {
+			if p.role == copied || d.mount(p.full) != mount {
+				continue
+			}
+			if p.role == destination {
+				return p.in.line
+			}
+			if line == 0 {
+				line = p.in.line
+			}
+		}
+	}
+	return line
+}
+
+func (d *derivation) lineOf(offset int) int {
+	return 1 + bytes.Count(d.file.source[:offset], []byte("\n"))
+}
+
+func (d *derivation) heredocLine(i *instruction, mount string) int {
+	n := 0
+	for line := range bytes.Lines(d.file.source) {
+		n++
+		if n > i.line && n <= i.end && mentions(string(line), mount) >= 0 {
+			return n
+		}
+	}
+	return i.line
+}
+
+// mount is the outermost mounted path that full lies in, "" for none.
+func (d *derivation) mount(full string) string {
+	outermost := ""
+	for _, mount := range d.options.Mounted {
+		if mount = path.Clean(mount); mount != "/" && within(full, mount) && (outermost == "" || len(mount) < len(outermost)) {
+			outermost = mount
+		}
+	}
+	return outermost
+}
+
+// moved is the path that takes a mounted one's place: beside it, so that ".."
+// leads to the same place, and the same in every build, as a build without
+// -trimpath has it in the binary.
+func (d *derivation) moved(mount string) string {
+	dir, base := path.Split(mount)
+	to := dir + "slipway-" + base
+	for bytes.Contains(d.file.source, []byte(to)) || slices.ContainsFunc(d.options.Mounted, func(other string) bool { return within(other, to) }) {
+		to += "x"
+	}
+	return to
+}
+
+// within reports whether full is folder or lies in it.
+func within(full, folder string) bool {
+	rest, ok := strings.CutPrefix(full, folder)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// covers reports whether a pattern takes full along: it matches full or a
+// folder above it.
+func covers(pattern, full string) bool {
+	if pattern == "" {
+		return false
+	}
+	if pattern == "/" {
+		return true
+	}
+	parts := strings.Split(full, "/")
+	depth := min(strings.Count(pattern, "/")+1, len(parts))
+	head := strings.Join(strings.Split(pattern, "/")[:depth], "/")
+	ok, err := path.Match(head, strings.Join(parts[:depth], "/"))
+	return ok && err == nil
+}
+
+// mentions is where text names the absolute path mount or something in it, as
+// opposed to a path that only ends in it or starts like it; -1 for nowhere.
+func mentions(text, mount string) int {
+	name := regexp.QuoteMeta(strings.TrimPrefix(path.Clean(mount), "/"))
+	if name == "" {
+		return -1
+	}
+	at := regexp.MustCompile(`(?:^|\.\.|[^\w./}~*?)\]:])/+` + name + `(?:$|[^\w.-])|:/` + name + `(?:$|[^\w.-])`).FindStringIndex(text)
+	if at == nil {
+		return -1
+	}
+	return at[0]
+}
+
+// variables are what ENV and ARG have set; ENV wins, as it does in kaniko. nil
+// stands for a value that depends on the base image.
+type variables struct{ env, args map[string]*string }
+
+// Get is for the shell lexer, to which an unknown value is as good as none.
+func (v variables) Get(name string) (string, bool) {
+	value, ok := v.env[name]
+	if !ok {
+		value = v.args[name]
+	}
+	if value == nil {
+		return "", false
+	}
+	return *value, true
+}
+
+// Keys is for the shell lexer, which calls it for Windows only.
+func (v variables) Keys() []string { return nil }
+
+func merged(a, b map[string]*string) map[string]*string {
+	all := map[string]*string{}
+	for _, from := range []map[string]*string{a, b} {
+		for name, value := range from {
+			all[name] = value
+		}
+	}
+	return all
+}
