@@ -1,0 +1,40 @@
+// Command prepare is the first step of the Task slipway-build. It leaves a
+// copy of itself for the second, which runs in kaniko's image and calls it as
+// "prepare run-kaniko".
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/prepare"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, kaniko.ErrFailed) { // kaniko has the last word
+		fmt.Fprintf(os.Stderr, "prepare: %v\n", err)
+	}
+	os.Exit(step.ExitCode(err))
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 1 && args[0] == "run-kaniko" {
+		return kaniko.Run(ctx, envconfig.OsLookuper(), os.Stdout, os.Stderr)
+	}
+	host, err := prepare.ThisHost()
+	if err != nil {
+		return err
+	}
+	return prepare.Run(ctx, host, args, envconfig.OsLookuper(), os.Stderr)
+}

@@ -1,0 +1,247 @@
+package gocache
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"golang.org/x/sync/errgroup"
+)
+
+// BaseImages is a folder of base images, each an OCI image layout in a folder
+// named by its digest. It is what kaniko's warmer leaves with
+// FF_KANIKO_OCI_WARMER (pkg/warmer, ociWarmToFile), and kaniko reads it with
+// the same setting. The other format, a tarball, makes Docker images of OCI
+// ones, and with them another image of the build's result.
+//
+// An entry is complete or absent at every instant, whoever else uses the
+// folder.
+type BaseImages string
+
+const (
+	staging    = ".staging-"         // how a folder is named that is not an entry yet, or no longer
+	staleAfter = 24 * time.Hour      // a staging folder that old was left by a killed run
+	keepFor    = 14 * 24 * time.Hour // since an entry's last use
+)
+
+// Path is the folder of the entry digest.
+func (b BaseImages) Path(digest v1.Hash) string {
+	return filepath.Join(string(b), digest.String())
+}
+
+// Check reads all of the entry digest and returns its size in bytes. The error
+// is [fs.ErrNotExist] where there is none, and otherwise says what is wrong
+// with it. An entry that is right counts as used now.
+func (b BaseImages) Check(digest v1.Hash) (int64, error) {
+	root, err := os.OpenRoot(b.Path(digest))
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close() //nolint:errcheck // only read from
+	index, err := root.ReadFile("index.json")
+	if err != nil {
+		return 0, damaged(err)
+	}
+	entries, err := v1.ParseIndexManifest(strings.NewReader(string(index)))
+	if err != nil {
+		return 0, damaged(err)
+	}
+	if len(entries.Manifests) != 1 || entries.Manifests[0].Digest != digest {
+		return 0, damaged(errors.New("index.json is of another image"))
+	}
+	raw, err := root.ReadFile(blobPath(digest))
+	if err != nil {
+		return 0, damaged(err)
+	}
+	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != digest.Hex {
+		return 0, damaged(errors.New("the manifest was changed"))
+	}
+	manifest, err := v1.ParseManifest(strings.NewReader(string(raw)))
+	if err != nil {
+		return 0, damaged(err)
+	}
+	var blobs errgroup.Group
+	blobs.SetLimit(4)
+	var size int64
+	for _, blob := range append(manifest.Layers, manifest.Config) {
+		size += blob.Size
+		blobs.Go(func() error { return checkBlob(root, blob.Digest) })
+	}
+	if err := blobs.Wait(); err != nil {
+		return 0, damaged(err)
+	}
+	now := time.Now()
+	if err := os.Chtimes(b.Path(digest), now, now); err != nil {
+		return 0, err
+	}
+	return size, nil
+}
+
+// damaged keeps [fs.ErrNotExist] for an entry that is absent.
+func damaged(err error) error { return fmt.Errorf("damaged: %v", err) }
+
+func checkBlob(root *os.Root, digest v1.Hash) error {
+	file, err := root.Open(blobPath(digest))
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return err
+	}
+	if hex.EncodeToString(hash.Sum(nil)) != digest.Hex {
+		return fmt.Errorf("blob %s was changed", digest)
+	}
+	return nil
+}
+
+func blobPath(digest v1.Hash) string {
+	return filepath.Join("blobs", digest.Algorithm, digest.Hex)
+}
+
+// Add stores img, reading its layers; read is called with each number of bytes
+// that came in, from several goroutines. An entry that is there already, as
+// another run may have stored it by now, stays.
+func (b BaseImages) Add(ctx context.Context, img v1.Image, read func(int)) (err error) {
+	digest, err := img.Digest()
+	if err != nil {
+		return err
+	}
+	temporary, err := os.MkdirTemp(string(b), staging)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	if err := os.Chmod(temporary, 0o755); err != nil {
+		return err
+	}
+	entry, err := layout.Write(temporary, empty.Index)
+	if err != nil {
+		return err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	blobs, ctx := errgroup.WithContext(ctx)
+	blobs.SetLimit(4)
+	for _, layer := range layers {
+		blobs.Go(func() error { return addLayer(ctx, entry, layer, read) })
+	}
+	if err := blobs.Wait(); err != nil {
+		return err
+	}
+	config, err := img.ConfigName()
+	if err != nil {
+		return err
+	}
+	rawConfig, err := img.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	if err := entry.WriteBlob(config, io.NopCloser(strings.NewReader(string(rawConfig)))); err != nil {
+		return err
+	}
+	rawManifest, err := img.RawManifest()
+	if err != nil {
+		return err
+	}
+	if err := entry.WriteBlob(digest, io.NopCloser(strings.NewReader(string(rawManifest)))); err != nil {
+		return err
+	}
+	descriptor, err := partial.Descriptor(img)
+	if err != nil {
+		return err
+	}
+	if err := entry.AppendDescriptor(*descriptor); err != nil {
+		return err
+	}
+	err = os.Rename(temporary, b.Path(digest))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+func addLayer(ctx context.Context, entry layout.Path, layer v1.Layer, read func(int)) error {
+	digest, err := layer.Digest()
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	content, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	return entry.WriteBlob(digest, counted{content, read})
+}
+
+type counted struct {
+	io.ReadCloser
+	read func(int)
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.read(n)
+	return n, err
+}
+
+// Remove takes the entry digest away.
+func (b BaseImages) Remove(digest v1.Hash) error { return b.remove(digest.String()) }
+
+// remove renames first, so that a half-removed entry is never read as one.
+func (b BaseImages) remove(entry string) error {
+	aside, err := os.MkdirTemp(string(b), staging)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(string(b), entry), filepath.Join(aside, "entry")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, os.RemoveAll(aside))
+	}
+	return os.RemoveAll(aside)
+}
+
+// Trim removes the entries that were not used for two weeks, and what killed
+// runs have left. It returns how many entries it removed.
+func (b BaseImages) Trim(now time.Time) (int, error) {
+	entries, err := os.ReadDir(string(b))
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			continue // gone by now
+		}
+		age := now.Sub(info.ModTime())
+		switch _, err := v1.NewHash(entry.Name()); {
+		case err == nil && age > keepFor:
+			if err := b.remove(entry.Name()); err != nil {
+				return removed, err
+			}
+			removed++
+		case strings.HasPrefix(entry.Name(), staging) && age > staleAfter:
+			if err := os.RemoveAll(filepath.Join(string(b), entry.Name())); err != nil {
+				return removed, err
+			}
+		}
+	}
+	return removed, nil
+}

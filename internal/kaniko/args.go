@@ -1,0 +1,116 @@
+// Package kaniko is what Slipway knows about kaniko's executor: its arguments,
+// and how to run it inside its own image.
+package kaniko
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Options are what the executor is told. Its flags are described at
+// https://github.com/osscontainertools/kaniko#additional-flags.
+type Options struct {
+	Dockerfile string // a file
+	Context    string // a folder
+	Target     string // a stage; "" is the last
+	Layout     string // the folder of the OCI image layout to write
+	BaseImages string // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
+
+	BuildArgs   []string // "KEY=VALUE"
+	IgnorePaths []string // neither written, scanned nor deleted
+
+	Reproducible     bool
+	SingleSnapshot   bool
+	UseNewRun        bool
+	IgnoreVarRun     bool
+	SnapshotMode     string // "full", "redo" or "time"; "" is kaniko's default
+	CompressionLevel string // of gzip, "1" to "9"; "" is kaniko's default
+	Verbosity        string // a log level; "" is kaniko's default
+
+	// How registries are reached. Bases come from BaseImages; this is for
+	// what kaniko may still ask for, an image named in a base's ONBUILD.
+	RegistryMirrors, RegistryMaps, InsecureRegistries, SkipTLSVerifyRegistries []string
+	SkipDefaultRegistryFallback                                                bool
+
+	Extra []string // more arguments, "--name" or "--name=value"
+}
+
+// planned are the flags that decide where kaniko reads and writes. The steps
+// around it depend on them, so they are nobody else's to set.
+var planned = []string{
+	"bucket", "build-arg", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
+	"cleanup", "context", "context-sub-path", "custom-platform", "customPlatform", "destination", "dockerfile", "dryrun",
+	"force", "git", "kaniko-dir", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context",
+	"tar-path", "tarPath", "target",
+}
+
+// Args are the executor's arguments for o. The error names the option that is
+// wrong, as the Task's params name it.
+func Args(o Options) ([]string, error) {
+	if o.SnapshotMode != "" && !slices.Contains([]string{"full", "redo", "time"}, o.SnapshotMode) {
+		return nil, fmt.Errorf("param snapshot-mode: %q is none of full, redo and time", o.SnapshotMode)
+	}
+	if level, err := strconv.Atoi(o.CompressionLevel); o.CompressionLevel != "" && (err != nil || level < 1 || level > 9) {
+		return nil, fmt.Errorf("param compression-level: %q is no number from 1 to 9", o.CompressionLevel)
+	}
+	args := []string{
+		"--dockerfile=" + o.Dockerfile,
+		"--context=dir://" + o.Context,
+		"--no-push",
+		"--oci-layout-path=" + o.Layout,
+		// The cache of kaniko that is used is the folder of base images, and
+		// none of its layer caches. Who uses an entry is settled before
+		// kaniko starts, so none expires here.
+		"--cache=true",
+		"--cache-dir=" + o.BaseImages,
+		"--cache-ttl=87600h",
+		"--cache-run-layers=false",
+		"--cache-copy-layers=false",
+		"--no-push-cache",
+		fmt.Sprintf("--reproducible=%t", o.Reproducible),
+		fmt.Sprintf("--single-snapshot=%t", o.SingleSnapshot),
+		fmt.Sprintf("--use-new-run=%t", o.UseNewRun),
+		fmt.Sprintf("--ignore-var-run=%t", o.IgnoreVarRun),
+	}
+	for _, flag := range []struct{ name, value string }{
+		{"target", o.Target},
+		{"snapshot-mode", o.SnapshotMode},
+		{"compression-level", o.CompressionLevel},
+		{"verbosity", o.Verbosity},
+	} {
+		if flag.value != "" {
+			args = append(args, "--"+flag.name+"="+flag.value)
+		}
+	}
+	for _, flag := range []struct {
+		name   string
+		values []string
+	}{
+		{"build-arg", o.BuildArgs},
+		{"ignore-path", o.IgnorePaths},
+		{"registry-mirror", o.RegistryMirrors},
+		{"registry-map", o.RegistryMaps},
+		{"insecure-registry", o.InsecureRegistries},
+		{"skip-tls-verify-registry", o.SkipTLSVerifyRegistries},
+	} {
+		for _, value := range flag.values {
+			args = append(args, "--"+flag.name+"="+value)
+		}
+	}
+	if o.SkipDefaultRegistryFallback {
+		args = append(args, "--skip-default-registry-fallback")
+	}
+	for _, arg := range o.Extra {
+		flag, long := strings.CutPrefix(arg, "--")
+		flag, _, _ = strings.Cut(flag, "=")
+		if !long || flag == "" {
+			return nil, fmt.Errorf("param kaniko-args: %q is neither --name nor --name=value", arg)
+		}
+		if slices.Contains(planned, flag) {
+			return nil, fmt.Errorf("param kaniko-args: --%s is decided by the task's own params; remove it", flag)
+		}
+	}
+	return append(args, o.Extra...), nil
+}

@@ -1,0 +1,187 @@
+package kaniko
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// Config is the environment of the step that runs the executor.
+type Config struct {
+	Prepared string `env:"PREPARED_PATH, required"`   // where prepare left its plan
+	Executor string `env:"KANIKO_EXECUTOR, required"` // kaniko's binary in its image
+}
+
+// ErrFailed is returned when kaniko failed and has said why.
+var ErrFailed = errors.New("kaniko failed; the reason is above")
+
+// grace is how long kaniko has to end when the step is told to.
+const grace = time.Second
+
+// Run carries out the plan that prepare has left: it sets up kaniko's
+// container and runs the executor until it ends, or until ctx does. When Run
+// returns, no process that it started is left.
+//
+// The executor removes the root file system it runs in: only ever run it in a
+// container of its own.
+func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) error {
+	var config Config
+	if err := step.Load(ctx, &config, env); err != nil {
+		return err
+	}
+	p, err := plan.Read(config.Prepared)
+	if err != nil {
+		return err
+	}
+	for _, problem := range setUp(p) {
+		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
+	}
+	return execute(ctx, config.Executor, p, stdout, stderr)
+}
+
+// setUp makes what the plan wants RUN instructions to find. It serves the
+// caches alone, so a problem with it is told and no reason to fail.
+func setUp(p *plan.Plan) []error {
+	var problems []error
+	for _, link := range p.Links {
+		if err := makeLink(link); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	for _, file := range p.Files {
+		if err := makeFile(file); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
+func makeLink(link plan.Link) error {
+	if err := makeParents(filepath.Dir(link.Path)); err != nil {
+		return err
+	}
+	if target, err := os.Readlink(link.Path); err == nil && target == link.Target {
+		return nil
+	}
+	return os.Symlink(link.Target, link.Path)
+}
+
+// makeParents makes the folders that are missing as the golang images make
+// theirs below /go: whoever runs a go command may write there.
+func makeParents(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeParents(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o777|os.ModeSticky)
+}
+
+func makeFile(file plan.File) error {
+	dir := filepath.Dir(file.Path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if file.Shared {
+		mode = 0o666
+	}
+	return step.WriteFile(file.Path, []byte(file.Content), mode)
+}
+
+func execute(ctx context.Context, executor string, p *plan.Plan, stdout, stderr io.Writer) error {
+	// A child's death signal fires when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// What a RUN has left running becomes our child when the executor ends.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("adopt kaniko's processes: %w", err)
+	}
+
+	filtered := &lastWord{out: stderr}
+	cmd := exec.CommandContext(ctx, executor, p.Args...)
+	cmd.Env = os.Environ()
+	for _, key := range slices.Sorted(maps.Keys(p.Env)) {
+		cmd.Env = append(cmd.Env, key+"="+p.Env[key])
+	}
+	cmd.Stdout = stdout
+	cmd.Stderr = filtered
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+
+	if err := cmd.Start(); err != nil {
+		return step.BadInput(fmt.Errorf("start kaniko: %w; is the image of the param kaniko-image one of kaniko's?", err))
+	}
+	err := cmd.Wait()
+	killRest()
+	if closeErr := filtered.Close(); closeErr != nil && err == nil {
+		err = closeErr
+	}
+
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("kaniko was stopped: %w", context.Cause(ctx))
+	case err == nil, errors.Is(err, exec.ErrWaitDelay): // a process that a RUN left had our pipe
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() < 0:
+		return fmt.Errorf("kaniko was ended by a signal (%w): if it was killed, the step's memory was most likely used up; raise its limit, or that of the node", err)
+	case errors.As(err, &exit):
+		return ErrFailed
+	default:
+		return fmt.Errorf("run kaniko: %w", err)
+	}
+}
+
+// killRest ends our remaining children, and theirs, which become ours in turn.
+func killRest() {
+	for {
+		children := childProcesses()
+		if len(children) == 0 {
+			return
+		}
+		for _, pid := range children {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			_, _ = syscall.Wait4(pid, nil, 0, nil)
+		}
+	}
+}
+
+func childProcesses() []int {
+	// Where the kernel has no such files there is nothing to find; the end of
+	// the container ends them.
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	var pids []int
+	for _, list := range lists {
+		content, _ := os.ReadFile(list)
+		for _, field := range strings.Fields(string(content)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}

@@ -1,0 +1,86 @@
+// Package plan is what the prepare step decides and the build and push steps
+// obey: one struct in one file, on a volume that the build step mounts
+// read-only. It holds no credential.
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// Plan is everything that happens after prepare. Paths are absolute, and the
+// same in each step.
+type Plan struct {
+	// Started is when prepare started; a build's time counts from here.
+	Started time.Time `json:"started"`
+
+	// Args are kaniko's arguments, Env what is added to its environment
+	// (RUN instructions do not see it).
+	Args []string          `json:"args"`
+	Env  map[string]string `json:"env"`
+
+	// What is set up in kaniko's container before it starts, for RUN
+	// instructions to find. kaniko is told to ignore these paths, so none of
+	// it reaches the image.
+	Links []Link `json:"links"`
+	Files []File `json:"files"`
+
+	// Layout is the folder of the OCI image layout that kaniko leaves.
+	Layout string `json:"layout"`
+
+	// ActionGraph is the file in which a go command of a RUN may leave what it
+	// compiled. Anything can write there: believe nothing of it.
+	ActionGraph string `json:"actionGraph"`
+}
+
+// Link is a symbolic link at Path to Target.
+type Link struct {
+	Path   string `json:"path"`
+	Target string `json:"target"`
+}
+
+// File is a file at Path, readable by every user; one that is Shared is
+// writable by every user too.
+type File struct {
+	Path    string `json:"path"`
+	Content string `json:"content"`
+	Shared  bool   `json:"shared,omitempty"`
+}
+
+const fileName = "plan.json"
+
+// Write puts p into the folder dir.
+func (p *Plan) Write(dir string) error {
+	var content bytes.Buffer
+	encoder := json.NewEncoder(&content)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(p); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	if err := step.WriteFile(filepath.Join(dir, fileName), content.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	return nil
+}
+
+// Read takes the plan from the folder dir.
+func Read(dir string) (*Plan, error) {
+	content, err := os.ReadFile(filepath.Join(dir, fileName))
+	if err != nil {
+		return nil, fmt.Errorf("read the plan that the step prepare leaves: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.DisallowUnknownFields()
+	var p Plan
+	if err := decoder.Decode(&p); err != nil {
+		return nil, fmt.Errorf("read the plan %s: %w; are all steps of one release?", filepath.Join(dir, fileName), err)
+	}
+	return &p, nil
+}

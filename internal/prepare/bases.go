@@ -1,0 +1,189 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/registry"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// progressEvery is how often a long download is heard of.
+const progressEvery = 5 * time.Second
+
+// bases are the base images of a build. kaniko takes them from a folder, so it
+// needs neither a registry nor credentials.
+type bases struct {
+	client *registry.Client
+	store  gocache.BaseImages // the volume's, or this run's
+	kept   bool               // store is the volume's
+	inUse  gocache.BaseImages // this run's: what kaniko reads, entries or links to the store's
+	log    *log
+	found  []*base
+}
+
+type base struct {
+	image  string // as the Dockerfile names it
+	digest v1.Hash
+	remote v1.Image // nil where the store has it and nobody was asked
+	bytes  int64    // of the store's entry, where it is known to be right
+}
+
+// pin finds the digest of the platform's own manifest, and remembers the image
+// for fetch. It is what [dockerfile.Options].Pin wants.
+func (b *bases) pin(ctx context.Context, image, platform string) (string, error) {
+	wanted, err := v1.ParsePlatform(platform)
+	if err != nil {
+		return "", step.BadInput(err)
+	}
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		return "", step.BadInput(err)
+	}
+	untagged, _, _ := strings.Cut(image, "@")
+	if digest, ok := ref.(name.Digest); ok {
+		hash, err := v1.NewHash(digest.DigestStr())
+		if err != nil {
+			return "", step.BadInput(err)
+		}
+		if bytes, err := b.store.Check(hash); err == nil {
+			b.found = append(b.found, &base{image: image, digest: hash, bytes: bytes})
+			return untagged + "@" + hash.String(), nil
+		}
+	}
+	img, err := b.client.Image(ctx, image, *wanted)
+	if errors.Is(err, registry.ErrRejected) {
+		return "", step.BadInput(err)
+	}
+	if err != nil {
+		return "", err
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return "", err
+	}
+	b.found = append(b.found, &base{image: image, digest: digest, remote: img})
+	return untagged + "@" + digest.String(), nil
+}
+
+// fetch puts all images that pin has found into the folder that kaniko reads.
+func (b *bases) fetch(ctx context.Context) error {
+	if err := os.MkdirAll(string(b.inUse), 0o755); err != nil {
+		return err
+	}
+	fetches, ctx := errgroup.WithContext(ctx)
+	fetches.SetLimit(2)
+	seen := map[v1.Hash]bool{}
+	for _, one := range b.found {
+		if seen[one.digest] {
+			continue
+		}
+		seen[one.digest] = true
+		fetches.Go(func() error {
+			if err := b.fetchOne(ctx, one); err != nil {
+				return fmt.Errorf("base image %s: %w", one.image, err)
+			}
+			return nil
+		})
+	}
+	if err := fetches.Wait(); err != nil {
+		return err
+	}
+	if b.kept {
+		if removed, err := b.store.Trim(time.Now()); err != nil {
+			b.log.printf("bases: removing old ones: %v", err)
+		} else if removed > 0 {
+			b.log.printf("bases: removed %d that no build has used for two weeks", removed)
+		}
+	}
+	return nil
+}
+
+func (b *bases) fetchOne(ctx context.Context, one *base) error {
+	if one.remote != nil {
+		var err error
+		one.bytes, err = b.store.Check(one.digest)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return b.download(ctx, one)
+		case err != nil:
+			b.log.printf("base %s: what the cache has is not used: %v", one.image, err)
+			if err := b.store.Remove(one.digest); err != nil {
+				b.log.printf("base %s: %v", one.image, err)
+			}
+			return b.download(ctx, one)
+		}
+	}
+	b.log.printf("base %s is %s: cached, %s", one.image, short(one.digest), size(one.bytes))
+	return b.use(one)
+}
+
+// download stores an image. Where the volume has a problem with that, the
+// image is kept for this run only.
+func (b *bases) download(ctx context.Context, one *base) error {
+	manifest, err := partial.Manifest(one.remote)
+	if err != nil {
+		return err
+	}
+	one.bytes = manifest.Config.Size
+	for _, layer := range manifest.Layers {
+		one.bytes += layer.Size
+	}
+	b.log.printf("base %s is %s: downloading %s", one.image, short(one.digest), size(one.bytes))
+	started := time.Now()
+	err = b.add(ctx, b.store, one)
+	if err == nil {
+		b.log.printf("base %s: downloaded in %.1f s", one.image, time.Since(started).Seconds())
+		return b.use(one)
+	}
+	if !b.kept || ctx.Err() != nil {
+		return err
+	}
+	b.log.printf("base %s: not cached (%v); downloading it for this build only", one.image, err)
+	return b.add(ctx, b.inUse, one)
+}
+
+func (b *bases) add(ctx context.Context, store gocache.BaseImages, one *base) error {
+	var read atomic.Int64
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		ticker := time.NewTicker(progressEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				b.log.printf("base %s: %s of %s", one.image, size(read.Load()), size(one.bytes))
+			}
+		}
+	}()
+	return store.Add(ctx, one.remote, func(n int) { read.Add(int64(n)) })
+}
+
+// use lets kaniko find the store's entry.
+func (b *bases) use(one *base) error {
+	if b.store == b.inUse {
+		return nil
+	}
+	return os.Symlink(b.store.Path(one.digest), b.inUse.Path(one.digest))
+}
+
+func size(bytes int64) string { return units.HumanSize(float64(bytes)) }
+
+// short is a digest for a log line.
+func short(digest v1.Hash) string { return digest.Algorithm + ":" + digest.Hex[:12] }

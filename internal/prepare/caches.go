@@ -1,0 +1,86 @@
+package prepare
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+
+	"github.com/slipway-ci/slipway/internal/gocache"
+)
+
+const (
+	// minFree is how much room a cache needs to be of use. A volume that fills
+	// up fails a build where it holds modules; a cache that is left alone only
+	// slows it down.
+	minFree = 256 << 20
+
+	// measureFor bounds the time for telling how much a cache holds.
+	measureFor = 100 * time.Millisecond
+)
+
+// caches are the folders that a build's caches are in: on the cache volume, or
+// where that has a problem, folders of this run, so that everything else about
+// the build stays the same.
+type caches struct {
+	goBuild string
+	goMod   string
+	bases   gocache.BaseImages
+
+	kept bool // the bases outlive the run
+}
+
+// openCaches never fails for the cache volume's sake.
+func openCaches(ctx context.Context, c *Config, log *log) (*caches, error) {
+	var opened caches
+	var err error
+	if c.Cache == "" {
+		log.printf("caches: no workspace cache is bound, so this build starts with none")
+	}
+	if opened.goBuild, _, err = openCache(c.Cache, filepath.Join(c.Built, "cache"), gocache.GoBuild, log); err != nil {
+		return nil, err
+	}
+	if opened.goMod, _, err = openCache(c.Cache, filepath.Join(c.Built, "cache"), gocache.GoMod, log); err != nil {
+		return nil, err
+	}
+	bases, kept, err := openCache(c.Cache, c.Prepared, gocache.Bases, log)
+	if err != nil {
+		return nil, err
+	}
+	opened.bases, opened.kept = gocache.BaseImages(bases), kept
+	if c.Cache != "" {
+		var held []string
+		for _, dir := range []string{opened.goBuild, opened.goMod} {
+			held = append(held, fmt.Sprintf("%s %s", filepath.Base(dir), gocache.Measure(ctx, dir, measureFor)))
+		}
+		if free, err := gocache.Free(c.Cache); err == nil {
+			held = append(held, units.HumanSize(float64(free))+" free")
+		}
+		log.printf("caches: %s", strings.Join(held, ", "))
+	}
+	return &opened, nil
+}
+
+// openCache opens one cache on the volume, or one of this run in fallback.
+// kept says which.
+func openCache(volume, fallback string, name gocache.Name, log *log) (dir string, kept bool, err error) {
+	if volume != "" {
+		dir, err := gocache.Open(volume, name, minFree)
+		if err == nil {
+			return dir, true, nil
+		}
+		log.printf("cache %s is not used by this build: %v", name, err)
+	}
+	if err := os.MkdirAll(fallback, 0o777); err != nil {
+		return "", false, fmt.Errorf("make room for %s: %w", name, err)
+	}
+	dir, err = gocache.Open(fallback, name, 0)
+	if err != nil {
+		return "", false, fmt.Errorf("make room for %s: %w", name, err)
+	}
+	return dir, false, nil
+}

@@ -1,0 +1,113 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/slipway-ci/slipway/internal/registry"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// Config is the step's environment.
+type Config struct {
+	Source       string `env:"WORKSPACE_SOURCE_PATH, required"`
+	Cache        string `env:"WORKSPACE_CACHE_PATH"`        // "" where none is bound
+	DockerConfig string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
+	Prepared     string `env:"PREPARED_PATH, required"`     // a folder the later steps can read
+	Built        string `env:"BUILT_PATH, required"`        // a folder the build step can write
+
+	Context    string `env:"PARAM_CONTEXT, required"`
+	Dockerfile string `env:"PARAM_DOCKERFILE, required"`
+	Target     string `env:"PARAM_TARGET"`
+
+	GoProxy   string `env:"PARAM_GO_PROXY"`
+	GoNoSumDB string `env:"PARAM_GO_NO_SUM_DB"`
+
+	NoFallback bool `env:"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK, required"`
+
+	Reproducible     bool   `env:"PARAM_REPRODUCIBLE, required"`
+	SingleSnapshot   bool   `env:"PARAM_SINGLE_SNAPSHOT, required"`
+	SkipUnusedStages bool   `env:"PARAM_SKIP_UNUSED_STAGES, required"`
+	UseNewRun        bool   `env:"PARAM_USE_NEW_RUN, required"`
+	IgnoreVarRun     bool   `env:"PARAM_IGNORE_VAR_RUN, required"`
+	SnapshotMode     string `env:"PARAM_SNAPSHOT_MODE"`
+	CompressionLevel string `env:"PARAM_COMPRESSION_LEVEL"`
+	Verbosity        string `env:"PARAM_KANIKO_VERBOSITY"`
+
+	arrays
+}
+
+// arrays are the params that arrive as arguments.
+type arrays struct {
+	BuildArgs     []string
+	KanikoArgs    []string
+	Mirrors       []string
+	Maps          []string
+	Insecure      []string
+	SkipTLSVerify []string
+}
+
+func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, error) {
+	var c Config
+	if err := step.Load(ctx, &c, env); err != nil {
+		return nil, err
+	}
+	if err := step.Arrays(args, map[string]*[]string{
+		"--build-args":                 &c.BuildArgs,
+		"--kaniko-args":                &c.KanikoArgs,
+		"--registry-mirrors":           &c.Mirrors,
+		"--registry-maps":              &c.Maps,
+		"--insecure-registries":        &c.Insecure,
+		"--skip-tls-verify-registries": &c.SkipTLSVerify,
+	}); err != nil {
+		return nil, err
+	}
+	if !c.SkipUnusedStages {
+		return nil, step.BadInput(errors.New(`param skip-unused-stages: "false" is not possible: kaniko has skipped unused stages since v1.26; name the stage to build in the param target`))
+	}
+	for _, arg := range c.BuildArgs {
+		if key, _, ok := strings.Cut(arg, "="); !ok || key == "" {
+			return nil, step.BadInput(fmt.Errorf("param build-args: %q is not KEY=VALUE", key))
+		}
+	}
+	for name, value := range map[string]string{"go-proxy": c.GoProxy, "go-no-sum-db": c.GoNoSumDB} {
+		if strings.ContainsAny(value, "\r\n") {
+			return nil, step.BadInput(fmt.Errorf("param %s has more than one line", name))
+		}
+	}
+	return &c, nil
+}
+
+// userArgs are the build args by name; of one that is given twice the last
+// counts, as kaniko has it.
+func (c *Config) userArgs() map[string]string {
+	values := map[string]string{}
+	for _, arg := range c.BuildArgs {
+		key, value, _ := strings.Cut(arg, "=")
+		values[key] = value
+	}
+	return values
+}
+
+func (c *Config) client() (*registry.Client, error) {
+	keychain, err := registry.Credentials(c.DockerConfig)
+	if err != nil {
+		return nil, step.BadInput(err)
+	}
+	client, err := registry.New(registry.Options{
+		Mirrors:       c.Mirrors,
+		Maps:          c.Maps,
+		NoFallback:    c.NoFallback,
+		Insecure:      c.Insecure,
+		SkipTLSVerify: c.SkipTLSVerify,
+		Keychain:      keychain,
+	})
+	if err != nil {
+		return nil, step.BadInput(fmt.Errorf("param %w", err))
+	}
+	return client, nil
+}

@@ -1,0 +1,44 @@
+package prepare
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Host is what the step finds where it runs.
+type Host struct {
+	Executable string   // this program's own file
+	Platform   string   // os/arch
+	Mounts     []string // the absolute paths where something is mounted
+	Started    time.Time
+}
+
+// ThisHost looks around.
+func ThisHost() (Host, error) {
+	h := Host{Platform: runtime.GOOS + "/" + runtime.GOARCH, Started: time.Now()}
+	var err error
+	if h.Executable, err = os.Executable(); err != nil {
+		return Host{}, fmt.Errorf("find this program's own file: %w", err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return Host{}, fmt.Errorf("find what is mounted: %w", err)
+	}
+	h.Mounts = mountPoints(string(mounts))
+	return h, nil
+}
+
+// mountPoints are the fifth fields of mountinfo (proc_pid_mountinfo(5)), but
+// for the root's.
+func mountPoints(mountinfo string) []string {
+	var points []string
+	for line := range strings.Lines(mountinfo) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] != "/" {
+			points = append(points, fields[4])
+		}
+	}
+	return points
+}

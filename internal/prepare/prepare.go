@@ -1,0 +1,224 @@
+// Package prepare is the step that decides everything about a build before
+// kaniko starts: it checks the user's input, pins and fetches the base images,
+// derives the Dockerfile and opens the caches. What it decided is the plan.
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/slipway-ci/slipway/internal/dockerfile"
+	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// Where RUN instructions find Go's module cache and Go's settings. The module
+// cache's path is part of what a build without -trimpath yields, so it is the
+// golang images' own, with or without a cache volume.
+const (
+	goModCache   = "/go/pkg/mod"
+	goUserConfig = "/root/.config/go"
+)
+
+// Run decides about a build and leaves the plan, the derived Dockerfile, the
+// base images and this program itself (for the build step, in whose image it
+// is not) in the folder of the config. args are the array params, as
+// [step.Arrays] reads them.
+func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, stderr io.Writer) error {
+	c, err := load(ctx, args, env)
+	if err != nil {
+		return err
+	}
+	log := &log{out: stderr}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	source, err := readSource(c)
+	if err != nil {
+		return err
+	}
+	file, err := dockerfile.Parse(source.name, source.dockerfile)
+	if err != nil {
+		return badDockerfile(err)
+	}
+	caches, err := openCaches(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	bases := &bases{
+		client: client,
+		store:  caches.bases,
+		kept:   caches.kept,
+		inUse:  gocache.BaseImages(filepath.Join(c.Prepared, string(gocache.Bases))),
+		log:    log,
+	}
+	derived, err := file.Derive(ctx, dockerfile.Options{
+		Target:    c.Target,
+		BuildArgs: c.userArgs(),
+		Platform:  host.Platform,
+		Mounted:   mounted(c, host),
+		Pin:       bases.pin,
+	})
+	if err != nil {
+		return badDockerfile(err)
+	}
+	p, err := decide(c, host, source, derived, caches, bases, log)
+	if err != nil {
+		return err
+	}
+	if err := bases.fetch(ctx); err != nil {
+		return err
+	}
+	return leave(c, host, source, derived, p)
+}
+
+// badDockerfile tells the user's findings from failures on the way.
+func badDockerfile(err error) error {
+	var finding *dockerfile.Error
+	if errors.As(err, &finding) {
+		return step.BadInput(err)
+	}
+	return err
+}
+
+// mounted is what kaniko ignores in its container: what Tekton and the Task
+// mount there (as they do here), and kaniko's own folder.
+func mounted(c *Config, host Host) []string {
+	paths := append([]string{"/dev", "/kaniko", "/proc", "/sys", "/tekton", "/workspace", c.Prepared, c.Built}, host.Mounts...)
+	if c.IgnoreVarRun {
+		paths = append(paths, "/var/run")
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// decide makes the plan and tells what is in it.
+func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, caches *caches, bases *bases, log *log) (*plan.Plan, error) {
+	p := &plan.Plan{
+		Started:     host.Started.UTC(),
+		Env:         map[string]string{"FF_KANIKO_OCI_WARMER": "true"}, // see gocache.BaseImages
+		Links:       []plan.Link{{Path: goModCache, Target: caches.goMod}},
+		Layout:      filepath.Join(c.Built, "layout"),
+		ActionGraph: filepath.Join(c.Built, "go", "actions.json"),
+	}
+	settings := map[string]string{"GOCACHE": caches.goBuild, "GOMODCACHE": goModCache}
+	if c.GoProxy != "" {
+		settings["GOPROXY"] = c.GoProxy
+	}
+	if c.GoNoSumDB != "" {
+		settings["GONOSUMDB"] = c.GoNoSumDB
+	}
+	buildArgs := slices.Clone(c.BuildArgs)
+	given := c.userArgs()
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		if _, ok := given[name]; derived.Args[name] && !ok {
+			buildArgs = append(buildArgs, name+"="+settings[name])
+			given[name] = settings[name]
+		}
+	}
+	// Not as an ARG: a file that cannot be written fails a build, and this
+	// way only those read of it who can write it.
+	settings["GOFLAGS"] = "-debug-actiongraph=" + p.ActionGraph
+	p.Files = []plan.File{
+		{Path: p.ActionGraph, Shared: true},
+		{Path: filepath.Join(goUserConfig, "env"), Content: lines(settings)},
+	}
+
+	var err error
+	if p.Args, err = kaniko.Args(kaniko.Options{
+		Dockerfile:                  filepath.Join(c.Prepared, "Dockerfile"),
+		Context:                     source.context,
+		Target:                      derived.Target,
+		Layout:                      p.Layout,
+		BaseImages:                  string(bases.inUse),
+		BuildArgs:                   buildArgs,
+		IgnorePaths:                 []string{goModCache, goUserConfig},
+		Reproducible:                c.Reproducible,
+		SingleSnapshot:              c.SingleSnapshot,
+		UseNewRun:                   c.UseNewRun,
+		IgnoreVarRun:                c.IgnoreVarRun,
+		SnapshotMode:                c.SnapshotMode,
+		CompressionLevel:            c.CompressionLevel,
+		Verbosity:                   c.Verbosity,
+		RegistryMirrors:             c.Mirrors,
+		RegistryMaps:                c.Maps,
+		InsecureRegistries:          c.Insecure,
+		SkipTLSVerifyRegistries:     c.SkipTLSVerify,
+		SkipDefaultRegistryFallback: c.NoFallback,
+		Extra:                       c.KanikoArgs,
+	}); err != nil {
+		return nil, step.BadInput(err)
+	}
+
+	if len(given) > 0 {
+		log.printf("build args: %s", strings.Join(slices.Sorted(maps.Keys(given)), ", "))
+	}
+	for _, note := range derived.Notes {
+		if note.Line > 0 {
+			log.printf("%s:%d: %s", source.name, note.Line, note.Text)
+		} else {
+			log.printf("%s: %s", source.name, note.Text)
+		}
+	}
+	if diff := derived.Diff(); diff != "" {
+		log.printf("%s", strings.TrimSuffix(diff, "\n"))
+	}
+	return p, nil
+}
+
+// lines is a file of Go's settings, as `go env -w` writes it.
+func lines(settings map[string]string) string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&text, "%s=%s\n", name, settings[name])
+	}
+	return text.String()
+}
+
+// leave writes what the later steps read; the plan, which they read first,
+// last.
+func leave(c *Config, host Host, source *source, derived *dockerfile.Derived, p *plan.Plan) error {
+	name := filepath.Join(c.Prepared, "Dockerfile")
+	if err := step.WriteFile(name, derived.Content, 0o644); err != nil {
+		return fmt.Errorf("write the derived Dockerfile: %w", err)
+	}
+	if source.ignore != nil {
+		// Where kaniko looks for a Dockerfile's own, before the context's.
+		if err := step.WriteFile(name+".dockerignore", source.ignore, 0o644); err != nil {
+			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
+		}
+	}
+	if err := copyProgram(host.Executable, filepath.Join(c.Prepared, "bin", "prepare")); err != nil {
+		return fmt.Errorf("copy this program for the build step: %w", err)
+	}
+	return p.Write(c.Prepared)
+}
+
+func copyProgram(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close() //nolint:errcheck // only read from
+	program, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(program, source)
+	return errors.Join(err, program.Close())
+}

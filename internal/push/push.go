@@ -1,0 +1,179 @@
+// Package push is the step that sends the built image to its registry and
+// reports the result. Where to is the params' to say, and nothing that a RUN
+// instruction could have written.
+package push
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/registry"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// Config is the step's environment.
+type Config struct {
+	Prepared     string `env:"PREPARED_PATH, required"`     // where prepare left its plan
+	DockerConfig string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
+
+	Image string `env:"PARAM_IMAGE, required"`
+
+	URLResult    string `env:"RESULT_IMAGE_URL_PATH, required"`
+	DigestResult string `env:"RESULT_IMAGE_DIGEST_PATH, required"`
+	ReportResult string `env:"RESULT_BUILD_REPORT_PATH, required"`
+}
+
+// Report is the result build-report. A count that is not known is null.
+type Report struct {
+	// Seconds from prepare's start until the registry had the image.
+	Seconds float64 `json:"seconds"`
+	// Packages that the last go command of the build compiled, and that it
+	// took from its cache.
+	Compiled *int `json:"compiled"`
+	Cached   *int `json:"cached"`
+}
+
+// progressEvery is how often a long push is heard of.
+const progressEvery = 5 * time.Second
+
+// Run pushes the image that the build step left, and then writes the results.
+// args are the array params, as [step.Arrays] reads them.
+func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.Writer) error {
+	var c Config
+	if err := step.Load(ctx, &c, env); err != nil {
+		return err
+	}
+	var insecure, skipTLSVerify []string
+	if err := step.Arrays(args, map[string]*[]string{
+		"--insecure-registries":        &insecure,
+		"--skip-tls-verify-registries": &skipTLSVerify,
+	}); err != nil {
+		return err
+	}
+	url, tag, err := destination(c.Image)
+	if err != nil {
+		return step.BadInput(err)
+	}
+	keychain, err := registry.Credentials(c.DockerConfig)
+	if err != nil {
+		return step.BadInput(err)
+	}
+	client, err := registry.New(registry.Options{Insecure: insecure, SkipTLSVerify: skipTLSVerify, Keychain: keychain})
+	if err != nil {
+		return step.BadInput(fmt.Errorf("param %w", err))
+	}
+	p, err := plan.Read(c.Prepared)
+	if err != nil {
+		return err
+	}
+	img, err := built(p.Layout)
+	if err != nil {
+		return fmt.Errorf("read the image that kaniko built: %w", err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return fmt.Errorf("read the image that kaniko built: %w", err)
+	}
+
+	fmt.Fprintf(stderr, "push %s@%s\n", url, digest)
+	if err := pushTold(ctx, client, tag, img, stderr); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if errors.Is(err, registry.ErrRejected) {
+			err = step.BadInput(err)
+		}
+		return fmt.Errorf("push %s: %w", url, err)
+	}
+	report := Report{Seconds: math.Round(time.Since(p.Started).Seconds()*10) / 10}
+	tell(stderr, &report, p.ActionGraph)
+	encoded, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	for _, result := range []struct{ path, value string }{
+		{c.ReportResult, string(encoded)},
+		{c.URLResult, url},
+		{c.DigestResult, digest.String()},
+	} {
+		if err := step.WriteResult(result.path, result.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// destination is what the param image names: as the user spells it, with its
+// tag, and parsed.
+func destination(image string) (string, name.Tag, error) {
+	if strings.Contains(image, "@") {
+		return "", name.Tag{}, fmt.Errorf("param image: %s has a digest, which only the build decides; give a repository with or without a tag", image)
+	}
+	tag, err := name.NewTag(image)
+	if err != nil {
+		return "", name.Tag{}, fmt.Errorf("param image: %w", err)
+	}
+	if last := image[strings.LastIndex(image, "/")+1:]; !strings.Contains(last, ":") {
+		image += ":" + tag.TagStr()
+	}
+	return image, tag, nil
+}
+
+// pushTold pushes and tells how far it is.
+func pushTold(ctx context.Context, client *registry.Client, tag name.Tag, img v1.Image, stderr io.Writer) error {
+	updates := make(chan v1.Update, 64)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		last := time.Now()
+		for update := range updates {
+			if update.Error == nil && time.Since(last) >= progressEvery {
+				last = time.Now()
+				fmt.Fprintf(stderr, "push: %s of %s\n", units.HumanSize(float64(update.Complete)), units.HumanSize(float64(update.Total)))
+			}
+		}
+	}()
+	err := client.Push(ctx, tag, img, updates)
+	<-told
+	return err
+}
+
+// tell fills in the counts, and says for a person what the build cost.
+func tell(stderr io.Writer, report *Report, actionGraph string) {
+	count, err := readCompiled(actionGraph)
+	if err != nil {
+		fmt.Fprintf(stderr, "build: %.1f s; how many packages were compiled is not known: %v\n", report.Seconds, err)
+		return
+	}
+	report.Compiled, report.Cached = &count.Compiled, &count.Cached
+	fmt.Fprintf(stderr, "build: %d of %d packages compiled, %d from the cache; %.1f s\n",
+		count.Compiled, count.Compiled+count.Cached, count.Cached, report.Seconds)
+}
+
+func readCompiled(path string) (gocache.Compiled, error) {
+	// Not a link, nor a pipe that would block.
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return gocache.Compiled{}, errors.New("no go command left an account")
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return gocache.Compiled{}, err
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	return gocache.ReadCompiled(file)
+}

@@ -1,0 +1,208 @@
+// Package registry talks to image registries: which hosts an image is asked
+// from, over what transport, with whose credentials. Both ends of a build use
+// it, so that a base image and a push to the same host are treated alike.
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// Options say how registries are reached. Mirrors, Maps and NoFallback mean
+// what kaniko's --registry-mirror, --registry-map and
+// --skip-default-registry-fallback mean
+// (https://github.com/osscontainertools/kaniko#flag---registry-mirror): they
+// apply to pulls only.
+type Options struct {
+	Mirrors       []string // "host[:port][/prefix]", asked in this order for images of Docker Hub
+	Maps          []string // "registry=host[:port][/prefix]", several separated by ";"; before the mirrors
+	NoFallback    bool     // a registry that has a map or a mirror is never asked itself
+	Insecure      []string // "host[:port]" reached over plain HTTP
+	SkipTLSVerify []string // "host[:port]" whose certificate is not checked
+	Keychain      authn.Keychain
+}
+
+// Client asks and fills registries.
+type Client struct {
+	keychain   authn.Keychain
+	places     map[string][]place // by the registry's name in a reference
+	noFallback bool
+	insecure   []string
+	skipVerify []string
+	unverified http.RoundTripper
+}
+
+// place is where a map or a mirror sends the requests for a registry.
+type place struct{ host, prefix string }
+
+// New is a client for o, or an error that names the option that does not parse.
+func New(o Options) (*Client, error) {
+	c := &Client{
+		keychain:   o.Keychain,
+		places:     map[string][]place{},
+		noFallback: o.NoFallback,
+		insecure:   o.Insecure,
+		skipVerify: o.SkipTLSVerify,
+	}
+	if c.keychain == nil {
+		c.keychain = authn.NewMultiKeychain()
+	}
+	for _, entry := range o.Maps {
+		for _, one := range strings.Split(entry, ";") {
+			from, to, ok := strings.Cut(one, "=")
+			if !ok || from == "" {
+				return nil, fmt.Errorf("registry-maps: %q is not REGISTRY=HOST[/PREFIX]", one)
+			}
+			if err := c.redirect(from, to); err != nil {
+				return nil, fmt.Errorf("registry-maps: %q: %w", one, err)
+			}
+		}
+	}
+	for _, mirror := range o.Mirrors {
+		if err := c.redirect(name.DefaultRegistry, mirror); err != nil {
+			return nil, fmt.Errorf("registry-mirrors: %q: %w", mirror, err)
+		}
+	}
+	for _, host := range slices.Concat(o.Insecure, o.SkipTLSVerify) {
+		if _, err := name.NewRegistry(host); err != nil {
+			return nil, fmt.Errorf("insecure-registries, skip-tls-verify-registries: %q is not HOST[:PORT]: %w", host, err)
+		}
+	}
+	if len(o.SkipTLSVerify) > 0 {
+		transport := remote.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by name, for these hosts only
+		c.unverified = transport
+	}
+	return c, nil
+}
+
+func (c *Client) redirect(from, to string) error {
+	registry, err := name.NewRegistry(from)
+	if err != nil {
+		return err
+	}
+	host, prefix, _ := strings.Cut(to, "/")
+	if _, err := name.NewRegistry(host); err != nil || host == "" {
+		return fmt.Errorf("%q is not HOST[:PORT][/PREFIX]", to)
+	}
+	key := registry.RegistryStr()
+	c.places[key] = append(c.places[key], place{host, strings.Trim(prefix, "/")})
+	return nil
+}
+
+// Image finds an image for platform: at the places its registry is mapped to,
+// in order, then at the registry itself. The image's digest is the platform's
+// own manifest's, never an index's. Its layers are read when they are asked
+// for, until ctx ends. The error names every place that was asked.
+func (c *Client) Image(ctx context.Context, image string, platform v1.Platform) (v1.Image, error) {
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := c.sources(ref)
+	if err != nil {
+		return nil, err
+	}
+	var failures []error
+	for _, source := range refs {
+		img, err := remote.Image(source, append(c.remoteOptions(ctx, source), remote.WithPlatform(platform))...)
+		if err == nil {
+			return img, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		failures = append(failures, explain(source, "pull", err))
+	}
+	return nil, joined(failures)
+}
+
+// sources are the references to ask for ref, in order.
+func (c *Client) sources(ref name.Reference) ([]name.Reference, error) {
+	var refs []name.Reference
+	repository := ref.Context()
+	places := c.places[repository.RegistryStr()]
+	for _, p := range places {
+		path := repository.RepositoryStr()
+		if p.prefix != "" {
+			path = p.prefix + "/" + path
+		}
+		source, err := c.reference(p.host, path, ref)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, source)
+	}
+	if len(places) == 0 || !c.noFallback {
+		source, err := c.reference(repository.RegistryStr(), repository.RepositoryStr(), ref)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, source)
+	}
+	return refs, nil
+}
+
+// reference is ref's tag or digest in a repository at host.
+func (c *Client) reference(host, path string, ref name.Reference) (name.Reference, error) {
+	var options []name.Option
+	if slices.Contains(c.insecure, host) {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(host, options...)
+	if err != nil {
+		return nil, err
+	}
+	repository := registry.Repo(path)
+	if digest, ok := ref.(name.Digest); ok {
+		return repository.Digest(digest.DigestStr()), nil
+	}
+	return repository.Tag(ref.Identifier()), nil
+}
+
+// Push writes img to tag and all it needs before it: when Push has returned
+// without an error, the registry serves the image under tag. Failures that may
+// pass are tried again, for about half a minute. Progress arrives on updates,
+// which is closed at the end; updates may be nil.
+func (c *Client) Push(ctx context.Context, tag name.Tag, img v1.Image, updates chan<- v1.Update) error {
+	ref, err := c.reference(tag.RegistryStr(), tag.RepositoryStr(), tag)
+	if err != nil {
+		if updates != nil {
+			close(updates)
+		}
+		return err
+	}
+	options := c.remoteOptions(ctx, ref)
+	if updates != nil {
+		options = append(options, remote.WithProgress(updates))
+	}
+	if err := remote.Write(ref, img, options...); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return explain(ref, "push", err)
+	}
+	return nil
+}
+
+func (c *Client) remoteOptions(ctx context.Context, ref name.Reference) []remote.Option {
+	transport := remote.DefaultTransport
+	if slices.Contains(c.skipVerify, ref.Context().RegistryStr()) {
+		transport = c.unverified
+	}
+	return []remote.Option{
+		remote.WithContext(ctx),
+		remote.WithAuthFromKeychain(c.keychain),
+		remote.WithTransport(transport),
+		remote.WithUserAgent("slipway"),
+	}
+}
