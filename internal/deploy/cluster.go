@@ -1,0 +1,125 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	appsv1 "k8s.io/client-go/kubernetes/typed/apps/v1"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// cluster is where a deploy goes.
+type cluster struct {
+	host      string
+	namespace string // of objects that name none
+	dynamic   dynamic.Interface
+	kinds     meta.ResettableRESTMapper
+	core      corev1.CoreV1Interface
+	apps      appsv1.AppsV1Interface
+	log       io.Writer
+}
+
+// connect opens the cluster that the file "kubeconfig" in folder names, or the
+// one this process runs in where folder is "".
+func connect(folder, context, namespace string, log io.Writer) (*cluster, error) {
+	var file string
+	switch {
+	case folder != "":
+		file = filepath.Join(folder, "kubeconfig")
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("the kubeconfig workspace has no file named kubeconfig: %w", err)
+		}
+	case context != "":
+		return nil, fmt.Errorf("context %q is given without a kubeconfig; bind the workspace kubeconfig", context)
+	}
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: context}
+	overrides.Context.Namespace = namespace
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}, overrides)
+	config, err := loader.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) || errors.Is(err, rest.ErrNotInCluster) {
+		return nil, errors.New("no cluster to deploy to: this does not run in one; bind the workspace kubeconfig")
+	} else if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	if namespace == "" {
+		if namespace, _, err = loader.Namespace(); err != nil {
+			return nil, fmt.Errorf("read the namespace of the kubeconfig: %w", err)
+		}
+	}
+	config.UserAgent = "slipway-deploy"
+	config.QPS = -1 // the API server's own fairness decides
+
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", config.Host, err)
+	}
+	c := &cluster{host: config.Host, namespace: namespace, log: log}
+	return c, c.open(config, client)
+}
+
+func (c *cluster) open(config *rest.Config, client *http.Client) error {
+	kinds, err := discovery.NewDiscoveryClientForConfigAndClient(config, client)
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", c.host, err)
+	}
+	c.kinds = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds))
+	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {
+		return fmt.Errorf("connect to %s: %w", c.host, err)
+	}
+	if c.core, err = corev1.NewForConfigAndClient(config, client); err != nil {
+		return fmt.Errorf("connect to %s: %w", c.host, err)
+	}
+	if c.apps, err = appsv1.NewForConfigAndClient(config, client); err != nil {
+		return fmt.Errorf("connect to %s: %w", c.host, err)
+	}
+	return nil
+}
+
+// resource is where object lives. It gives object the namespace that it needs:
+// the default one where it has none, and none where its kind has none.
+func (c *cluster) resource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	kind := object.GroupVersionKind()
+	mapping, err := c.kinds.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
+		object.SetNamespace("")
+		return c.dynamic.Resource(mapping.Resource), nil
+	}
+	if object.GetNamespace() == "" {
+		object.SetNamespace(c.namespace)
+	}
+	return c.dynamic.Resource(mapping.Resource).Namespace(object.GetNamespace()), nil
+}
+
+// called is how an object is named in the log: "deployment.apps/feed-agg".
+func called(object *unstructured.Unstructured) string {
+	kind := object.GroupVersionKind()
+	name := strings.ToLower(kind.Kind)
+	if kind.Group != "" {
+		name += "." + kind.Group
+	}
+	return name + "/" + object.GetName()
+}
+
+// located is how an object is named in an error: with its namespace.
+func located(object *unstructured.Unstructured) string {
+	if namespace := object.GetNamespace(); namespace != "" {
+		return called(object) + " in namespace " + namespace
+	}
+	return called(object)
+}

@@ -1,0 +1,296 @@
+package deploy
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	explainTimeout = 10 * time.Second // to ask the cluster why something is not ready
+	eventLines     = 5                // the newest warnings shown for an object
+	logLines       = 20               // the last lines shown of a container
+)
+
+// explain logs what is known of each object that did not become ready: its
+// warnings and its containers' last lines. The error is about the first, with
+// the one likely cause and what to do next.
+func (c *cluster) explain(ctx context.Context, waiting []pending, waited time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
+	defer cancel()
+	var likely reason
+	for i, p := range waiting {
+		logf(c.log, "\n%s: %s", located(p.object), p.message)
+		if why := c.why(ctx, p); i == 0 {
+			likely = why
+		}
+	}
+	first := waiting[0]
+	others := ""
+	if n := len(waiting) - 1; n > 0 {
+		others = fmt.Sprintf(" (and %d more)", n)
+	}
+	return fmt.Errorf("%s%s is not ready after %s: %s; %s", located(first.object), others, waited.Round(time.Second), likely.cause, likely.next)
+}
+
+// reason is why an object is not ready, and what to do about it.
+type reason struct{ cause, next string }
+
+// why logs what the cluster tells about p and picks its likely cause.
+func (c *cluster) why(ctx context.Context, p pending) reason {
+	warnings := c.warnings(ctx, p.after.GetNamespace(), p.after.GetUID())
+	pods, controllers, err := c.pods(ctx, p.after)
+	if err != nil {
+		logf(c.log, "  its pods could not be read: %v", err)
+	}
+	for i := range pods {
+		if why, found := c.podReason(ctx, &pods[i]); found {
+			return why
+		}
+	}
+	for _, controller := range controllers {
+		warnings = append(warnings, c.warnings(ctx, p.after.GetNamespace(), controller)...)
+	}
+	if len(pods) == 0 && len(warnings) > 0 {
+		return reason{warnings[len(warnings)-1], "mend what it complains about"}
+	}
+	if p.failed {
+		return reason{p.message, "deploy again once that is mended"}
+	}
+	if _, found, err := unstructured.NestedInt64(p.after.Object, "status", "observedGeneration"); !found && err == nil && hasPods(p.after) {
+		return reason{p.message + ", and no controller has acted on it", "check that the cluster's controller manager runs"}
+	}
+	return reason{p.message, "raise the param timeout if it only needs longer"}
+}
+
+func hasPods(object *unstructured.Unstructured) bool {
+	switch object.GroupVersionKind().Group {
+	case "apps", "batch":
+		return true
+	}
+	return false
+}
+
+// warnings logs the newest warnings about an object and returns all, oldest
+// first.
+func (c *cluster) warnings(ctx context.Context, namespace string, uid types.UID) []string {
+	list, err := c.core.Events(namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.Set{"involvedObject.uid": string(uid), "type": corev1.EventTypeWarning}.String(),
+	})
+	if err != nil {
+		logf(c.log, "  its events could not be read: %v", err)
+		return nil
+	}
+	slices.SortFunc(list.Items, func(a, b corev1.Event) int { return last(a).Compare(last(b)) })
+	var lines []string
+	for i, event := range list.Items {
+		line := event.Reason + ": " + strings.TrimSpace(event.Message)
+		lines = append(lines, line)
+		if i >= len(list.Items)-eventLines {
+			logf(c.log, "  %s/%s %s", strings.ToLower(event.InvolvedObject.Kind), event.InvolvedObject.Name, line)
+		}
+	}
+	return lines
+}
+
+// last is when an event was last seen; who reports it decides which field says so.
+func last(event corev1.Event) time.Time {
+	return slices.MaxFunc([]time.Time{event.LastTimestamp.Time, event.EventTime.Time, event.CreationTimestamp.Time}, time.Time.Compare)
+}
+
+// pods are the pods of a workload's newest revision, and the ReplicaSet
+// between if there is one.
+func (c *cluster) pods(ctx context.Context, object *unstructured.Unstructured) ([]corev1.Pod, []types.UID, error) {
+	if object.GroupVersionKind().GroupKind().String() == "Pod" {
+		var pod corev1.Pod
+		err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &pod)
+		return []corev1.Pod{pod}, nil, err
+	}
+	if !hasPods(object) {
+		return nil, nil, nil
+	}
+	var workload struct {
+		Spec struct {
+			Selector *metav1.LabelSelector `json:"selector"`
+		} `json:"spec"`
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &workload); err != nil {
+		return nil, nil, err
+	}
+	if workload.Spec.Selector == nil {
+		return nil, nil, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(workload.Spec.Selector)
+	if err != nil {
+		return nil, nil, err
+	}
+	selected := metav1.ListOptions{LabelSelector: selector.String()}
+	owner, controllers := object.GetUID(), []types.UID(nil)
+	if object.GetKind() == "Deployment" {
+		sets, err := c.apps.ReplicaSets(object.GetNamespace()).List(ctx, selected)
+		if err != nil {
+			return nil, nil, err
+		}
+		newest := newestRevision(sets.Items, owner)
+		if newest == nil {
+			return nil, nil, nil
+		}
+		owner, controllers = newest.UID, []types.UID{newest.UID}
+	}
+	list, err := c.core.Pods(object.GetNamespace()).List(ctx, selected)
+	if err != nil {
+		return nil, controllers, err
+	}
+	pods := slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return !controlledBy(&pod, owner) })
+	slices.SortFunc(pods, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	return pods, controllers, nil
+}
+
+// newestRevision is the ReplicaSet that a Deployment is rolling out.
+func newestRevision(sets []appsv1.ReplicaSet, deployment types.UID) *appsv1.ReplicaSet {
+	var newest *appsv1.ReplicaSet
+	for i := range sets {
+		set := &sets[i]
+		if controlledBy(set, deployment) && (newest == nil || revision(set) > revision(newest)) {
+			newest = set
+		}
+	}
+	return newest
+}
+
+func revision(set *appsv1.ReplicaSet) int {
+	var n int
+	// Without the annotation it counts as the oldest.
+	_, _ = fmt.Sscan(set.Annotations["deployment.kubernetes.io/revision"], &n)
+	return n
+}
+
+func controlledBy(object metav1.Object, owner types.UID) bool {
+	controller := metav1.GetControllerOf(object)
+	return controller != nil && controller.UID == owner
+}
+
+// podReason logs what is wrong with a pod that is not ready and names the
+// cause.
+func (c *cluster) podReason(ctx context.Context, pod *corev1.Pod) (reason, bool) {
+	for _, condition := range pod.Status.Conditions {
+		switch {
+		case condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue:
+			return reason{}, false
+		case condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse:
+			c.warnings(ctx, pod.Namespace, pod.UID)
+			return reason{
+				fmt.Sprintf("pod %s cannot be scheduled: %s", pod.Name, condition.Message),
+				"lower its requests, mend its selectors and tolerations, or add a node",
+			}, true
+		}
+	}
+	warnings := c.warnings(ctx, pod.Namespace, pod.UID)
+	states := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
+	// A crash says more than the back-off after it, and both more than a probe.
+	slices.SortStableFunc(states, func(a, b corev1.ContainerStatus) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, state := range states {
+		if why, found := c.containerReason(ctx, pod, state, warnings); found {
+			return why, true
+		}
+	}
+	return reason{}, false
+}
+
+// rank orders container states by how much they explain.
+func rank(state corev1.ContainerStatus) int {
+	switch {
+	case state.State.Waiting != nil && state.State.Waiting.Reason != "PodInitializing" && state.State.Waiting.Reason != "ContainerCreating":
+		return 0
+	case state.State.Terminated != nil && state.State.Terminated.ExitCode != 0:
+		return 1
+	case state.State.Running != nil:
+		return 2
+	default:
+		return 3
+	}
+}
+
+func (c *cluster) containerReason(ctx context.Context, pod *corev1.Pod, state corev1.ContainerStatus, warnings []string) (reason, bool) {
+	in := fmt.Sprintf("container %s of pod %s", state.Name, pod.Name)
+	ended := state.State.Terminated
+	if ended == nil {
+		ended = state.LastTerminationState.Terminated
+	}
+	switch waiting := state.State.Waiting; {
+	case waiting != nil && (strings.Contains(waiting.Reason, "Image") || waiting.Reason == "RegistryUnavailable"):
+		why := waiting.Message
+		// A back-off's message says only that it backs off; the event has the cause.
+		for _, warning := range warnings {
+			if strings.Contains(warning, "Failed to pull image") {
+				why = warning
+			}
+		}
+		return reason{
+			fmt.Sprintf("%s: its image %s cannot be pulled: %s", in, state.Image, firstLine(why)),
+			"check that the image exists and that the nodes may pull from its registry",
+		}, true
+	case waiting != nil && strings.HasPrefix(waiting.Reason, "Create"):
+		return reason{fmt.Sprintf("%s cannot be created: %s", in, waiting.Message), "create what it refers to, or mend the reference"}, true
+	case ended != nil && (ended.ExitCode != 0 || waiting != nil):
+		c.tail(ctx, pod, state, state.State.Terminated == nil)
+		how := fmt.Sprintf("exits with code %d", ended.ExitCode)
+		if ended.Reason == "OOMKilled" {
+			how = "is killed for using more memory than its limit"
+		}
+		if ended.Reason == "StartError" {
+			how = "cannot be started: " + firstLine(ended.Message)
+		}
+		return reason{
+			fmt.Sprintf("%s %s, restarted %d times", in, how, state.RestartCount),
+			"its last lines are above",
+		}, true
+	case state.State.Running != nil && !state.Ready:
+		c.tail(ctx, pod, state, false)
+		for _, warning := range slices.Backward(warnings) {
+			if strings.HasPrefix(warning, "Unhealthy: ") {
+				return reason{
+					fmt.Sprintf("%s runs but is not ready: %s", in, firstLine(strings.TrimPrefix(warning, "Unhealthy: "))),
+					"mend the app or its probe; its last lines are above",
+				}, true
+			}
+		}
+		return reason{in + " runs but is not ready", "raise the param timeout if it only needs longer; its last lines are above"}, true
+	}
+	return reason{}, false
+}
+
+// tail logs the last lines of a container, or of its previous run.
+func (c *cluster) tail(ctx context.Context, pod *corev1.Pod, state corev1.ContainerStatus, previous bool) {
+	lines := int64(logLines)
+	text, err := c.core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: state.Name, Previous: previous && state.RestartCount > 0, TailLines: &lines,
+	}).DoRaw(ctx)
+	if err != nil {
+		logf(c.log, "  the log of container %s of pod %s could not be read: %v", state.Name, pod.Name, err)
+		return
+	}
+	logf(c.log, "  the last lines of container %s of pod %s:", state.Name, pod.Name)
+	scanner := bufio.NewScanner(bytes.NewReader(text))
+	for scanner.Scan() {
+		logf(c.log, "  | %s", scanner.Text())
+	}
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return line
+}

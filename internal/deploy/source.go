@@ -1,0 +1,135 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// source is the file system kustomize sees: the fetched source tree, read
+// only, and nothing beyond it. A path that leaves the tree, by ".." or through
+// a symbolic link, is an error. Beside the tree it holds the one kustomization
+// that Slipway lays over the user's, at [topDir].
+type source struct {
+	// A build calls three of FileSystem's methods, those below. The others see
+	// an empty file system in memory.
+	filesys.FileSystem
+
+	dir  string   // the tree's real path: absolute, no symbolic link in it
+	tree *os.Root // dir, opened
+	top  []byte   // topDir/kustomization.yaml
+}
+
+// topDir is a folder that exists in a source only. It lies outside of every
+// source tree since kustomize allows no base above the kustomization that
+// names it, and an overlay may be the tree's root.
+const topDir = "/.slipway"
+
+func openSource(dir string) (*source, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the source workspace: %w", err)
+	}
+	real, err = filepath.Abs(real)
+	if err != nil {
+		return nil, fmt.Errorf("open the source workspace: %w", err)
+	}
+	tree, err := os.OpenRoot(real)
+	if err != nil {
+		return nil, fmt.Errorf("open the source workspace: %w", err)
+	}
+	return &source{FileSystem: filesys.MakeFsInMemory(), dir: real, tree: tree}, nil
+}
+
+func (s *source) Close() error { return s.tree.Close() }
+
+// ReadFile reads a file of the tree, or the kustomization at [topDir].
+func (s *source) ReadFile(path string) ([]byte, error) {
+	if filepath.Dir(path) == topDir {
+		if filepath.Base(path) != "kustomization.yaml" {
+			return nil, os.ErrNotExist
+		}
+		return s.top, nil
+	}
+	inside, err := s.inside(path)
+	if err != nil {
+		return nil, err
+	}
+	return s.tree.ReadFile(inside)
+}
+
+// CleanedAbs resolves the symbolic links of path and splits it into folder and
+// file; the file is "" for a folder.
+func (s *source) CleanedAbs(path string) (filesys.ConfirmedDir, string, error) {
+	if filepath.Clean(path) == topDir {
+		return topDir, "", nil
+	}
+	real, info, err := s.resolve(path)
+	switch {
+	case err != nil:
+		return "", "", err
+	case info.IsDir():
+		return filesys.ConfirmedDir(real), "", nil
+	default:
+		return filesys.ConfirmedDir(filepath.Dir(real)), filepath.Base(real), nil
+	}
+}
+
+// IsDir reports whether path is a folder of the tree.
+func (s *source) IsDir(path string) bool {
+	_, info, err := s.resolve(path)
+	return err == nil && info.IsDir()
+}
+
+// resolve is the real path of an existing file or folder inside the tree.
+func (s *source) resolve(path string) (string, os.FileInfo, error) {
+	if _, err := s.inside(path); err != nil {
+		return "", nil, err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil, fmt.Errorf("%s: %w", s.name(path), errMissing)
+	} else if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", s.name(path), err)
+	}
+	inside, err := s.inside(real)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s is a symbolic link and %w", s.name(path), errLeaves)
+	}
+	info, err := s.tree.Stat(inside)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", s.name(path), err)
+	}
+	return real, info, nil
+}
+
+var (
+	errMissing = errors.New("no such file or folder in the source")
+	errLeaves  = errors.New("leads out of the source")
+)
+
+// inside is path relative to the tree, or an error if it is not below it.
+func (s *source) inside(path string) (string, error) {
+	rel, err := filepath.Rel(s.dir, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return "", fmt.Errorf("%s %w", path, errLeaves)
+	}
+	return rel, nil
+}
+
+// name is how path is called in messages: relative to the tree.
+func (s *source) name(path string) string {
+	if inside, err := s.inside(path); err == nil {
+		return inside
+	}
+	return path
+}
+
+// trim takes the tree's own path out of a message of kustomize's.
+func (s *source) trim(message string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(message, s.dir+string(filepath.Separator), ""), s.dir, ".")
+}

@@ -1,0 +1,707 @@
+package apiserver_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/slipway-ci/slipway/internal/step"
+	"github.com/slipway-ci/slipway/test/apiserver"
+)
+
+const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+// TestDeploy runs the deploy binary as its Task does, against a real API
+// server. Each case has a namespace of its own, named after it.
+func TestDeploy(t *testing.T) {
+	t.Parallel()
+	server := apiserver.Start(t)
+	admin := kubernetes.NewForConfigOrDie(server.Config())
+	binary := build(t, "github.com/slipway-ci/slipway/cmd/deploy")
+
+	for name, run := range map[string]func(*testing.T, *fixture){
+		"created-configured-unchanged": createdConfiguredUnchanged,
+		"forbidden":                    forbidden,
+		"role-suffices":                roleSuffices,
+		"invalid":                      invalid,
+		"unknown-kind":                 unknownKind,
+		"missing-namespace":            missingNamespace,
+		"own-namespace-and-kind":       ownNamespaceAndKind,
+		"conflict":                     conflict,
+		"never-acted-on":               neverActedOn,
+		"old-pods-do-not-count":        oldPodsDoNotCount,
+		"image-pull":                   imagePull,
+		"crash":                        crash,
+		"probe":                        probe,
+		"unschedulable":                unschedulable,
+		"no-pods":                      noPods,
+		"progress-deadline":            progressDeadline,
+		"deleted-while-waiting":        deletedWhileWaiting,
+		"sigterm-while-waiting":        sigtermWhileWaiting,
+		"unused-image":                 unusedImage,
+		"missing-overlay":              missingOverlay,
+		"no-server":                    noServer,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &fixture{
+				admin: admin, server: server, binary: binary,
+				namespace: name, source: t.TempDir(), results: t.TempDir(),
+				env: map[string]string{"PARAM_OVERLAY": "overlay", "PARAM_TIMEOUT": "1m", "PARAM_NAMESPACE": name},
+			}
+			f.env["WORKSPACE_SOURCE_PATH"] = f.source
+			f.env["RESULT_CHANGES_PATH"] = filepath.Join(f.results, "changes")
+			f.env["WORKSPACE_KUBECONFIG_PATH"] = server.Kubeconfig(t, "")
+			if name != "missing-namespace" && name != "own-namespace-and-kind" {
+				f.createNamespace(t)
+			}
+			run(t, f)
+		})
+	}
+}
+
+func createdConfiguredUnchanged(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), service)
+	out := f.run(t)
+	out.want(t, 0, "all 2 objects are ready after <time>")
+	out.has(t, "configmap/feeds created", "service/feed-agg created")
+	f.wantChanges(t, "2 created, 0 configured, 0 unchanged")
+
+	f.overlay(t, configMap("feeds", "b"), service)
+	out = f.run(t)
+	out.want(t, 0, "all 2 objects are ready after <time>")
+	out.has(t, "configmap/feeds configured", "service/feed-agg unchanged")
+	f.wantChanges(t, "0 created, 1 configured, 1 unchanged")
+
+	live, err := f.admin.CoreV1().ConfigMaps(f.namespace).Get(t.Context(), "feeds", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if live.Data["feeds"] != "b" || live.ManagedFields[0].Manager != "slipway" || live.ManagedFields[0].Operation != metav1.ManagedFieldsOperationApply {
+		t.Errorf("applied: %v by %+v", live.Data, live.ManagedFields)
+	}
+}
+
+// forbidden: the last object of four is not allowed, and none is written.
+func forbidden(t *testing.T, f *fixture) {
+	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "patch"}})
+	f.overlay(t, configMap("feeds", "a"), service)
+	f.run(t).want(t, step.ExitFailed,
+		`deploy: service/feed-agg in namespace forbidden: services "feed-agg" is forbidden: User "deployer" cannot get resource "services" in API group "" `+
+			`in the namespace "forbidden"; grant it to the service account of the deploy, see tasks/deploy-rbac.yaml (nothing was changed)`)
+	f.wantNothing(t)
+	f.wantNoChanges(t)
+}
+
+// roleSuffices: the Role that tasks/deploy-rbac.yaml ships is enough for an app
+// like the seed's, the report of a failed rollout included.
+func roleSuffices(t *testing.T, f *fixture) {
+	content, err := os.ReadFile("../../tasks/deploy-rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var role rbacv1.Role
+	for document := range strings.SplitSeq(string(content), "\n---\n") {
+		if strings.Contains(document, "\nkind: Role\n") {
+			if err := yaml.UnmarshalStrict([]byte(document), &role); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.actAs(t, role.Rules...)
+	f.overlay(t, configMap("feeds", "a"), service, deployment)
+	f.env["PARAM_TIMEOUT"] = "2s"
+	out := f.run(t, "feed-agg=r.test/feed-agg@"+digest)
+	out.has(t, "configmap/feeds created", "service/feed-agg created", "deployment.apps/feed-agg created")
+	out.wantCode(t, step.ExitNotReady)
+	if strings.Contains(out.stderr, "could not be read") {
+		t.Errorf("the role misses a right to report:\n%s", out.stderr)
+	}
+}
+
+func invalid(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), strings.Replace(service, "port: 80", "port: 80\n    nodePort: 80", 1))
+	f.run(t).want(t, step.ExitBadInput,
+		`deploy: service/feed-agg in namespace invalid: Service "feed-agg" is invalid: spec.ports[0].nodePort: Forbidden: `+
+			`may not be used when `+"`type` is 'ClusterIP'"+`; mend the manifest (nothing was changed)`)
+	f.wantNothing(t)
+}
+
+func unknownKind(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), "apiVersion: example.test/v1\nkind: Feed\nmetadata:\n  name: news\n")
+	f.run(t).want(t, step.ExitBadInput,
+		`deploy: feed.example.test/news in namespace unknown-kind: the cluster has no kind Feed in example.test/v1; `+
+			`install its definition or mend the apiVersion (nothing was changed)`)
+	f.wantNothing(t)
+}
+
+func missingNamespace(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"))
+	f.run(t).want(t, step.ExitBadInput,
+		`deploy: configmap/feeds in namespace missing-namespace: the namespace does not exist; create it, or add it to the overlay (nothing was changed)`)
+}
+
+// ownNamespaceAndKind: what an overlay brings along cannot be dry-run before
+// it is there.
+func ownNamespaceAndKind(t *testing.T, f *fixture) {
+	delete(f.env, "PARAM_NAMESPACE")
+	f.overlay(t,
+		"apiVersion: slipway.test/v1\nkind: Feed\nmetadata:\n  name: news\n  namespace: own-namespace-and-kind\nspec:\n  url: feed.test\n",
+		definition, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: own-namespace-and-kind\n")
+	out := f.run(t)
+	out.want(t, 0, "all 3 objects are ready after <time>")
+	out.has(t, "namespace/own-namespace-and-kind created", "customresourcedefinition.apiextensions.k8s.io/feeds.slipway.test created", "feed.slipway.test/news created")
+	f.run(t).has(t, "feed.slipway.test/news unchanged", "0 created, 0 configured, 3 unchanged")
+}
+
+func conflict(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), service)
+	f.run(t).wantCode(t, 0)
+	_, err := f.admin.CoreV1().ConfigMaps(f.namespace).Patch(t.Context(), "feeds", types.MergePatchType,
+		[]byte(`{"data":{"feeds":"by hand"}}`), metav1.PatchOptions{FieldManager: "kubectl-edit"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.overlay(t, configMap("feeds", "b"), strings.Replace(service, "port: 80", "port: 81", 1))
+	f.run(t).want(t, step.ExitFailed,
+		`deploy: configmap/feeds in namespace conflict: field .data.feeds has a conflict with "kubectl-edit" using v1; take the field out of the manifests, `+
+			`or hand it over once with kubectl apply --server-side --force-conflicts --field-manager=slipway (nothing was changed)`)
+	live, err := f.admin.CoreV1().Services(f.namespace).Get(t.Context(), "feed-agg", metav1.GetOptions{})
+	if err != nil || live.Spec.Ports[0].Port != 80 {
+		t.Errorf("the service was changed although the config map conflicts: %v, %v", live.Spec.Ports, err)
+	}
+}
+
+func neverActedOn(t *testing.T, f *fixture) {
+	f.overlay(t, deployment)
+	f.env["PARAM_TIMEOUT"] = "2s"
+	f.run(t, "feed-agg=r.test/feed-agg:v1@"+digest).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace never-acted-on is not ready after <time>: Replicas: 0/1, `+
+			`and no controller has acted on it; check that the cluster's controller manager runs`)
+	f.wantChanges(t, "1 created, 0 configured, 0 unchanged")
+	live, err := f.admin.AppsV1().Deployments(f.namespace).Get(t.Context(), "feed-agg", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image := live.Spec.Template.Spec.Containers[0].Image; image != "r.test/feed-agg:v1@"+digest {
+		t.Errorf("applied image %s", image)
+	}
+}
+
+// oldPodsDoNotCount: an app that is up in its old version is not ready in the
+// new one.
+func oldPodsDoNotCount(t *testing.T, f *fixture) {
+	f.overlay(t, deployment)
+	ready := f.start(t, "feed-agg=r.test/feed-agg:v1@"+digest)
+	ready.until(t, "deployment.apps/feed-agg: Replicas: 0/1")
+	f.setStatus(t, func(d *appsv1.Deployment) { d.Status = rolledOut(d.Generation) })
+	ready.wait(t).want(t, 0, "all 1 objects are ready after <time>")
+
+	f.env["PARAM_TIMEOUT"] = "2s"
+	f.run(t, "feed-agg=r.test/feed-agg:v2@"+digest).wantCode(t, step.ExitNotReady)
+}
+
+func imagePull(t *testing.T, f *fixture) {
+	f.rollout(t, func(pod *corev1.Pod) {
+		pod.Status.Phase = corev1.PodPending
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: "feed-agg", Image: "r.test/feed-agg@" + digest,
+			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "Back-off pulling image"}},
+		}}
+	}, event("Failed", `Failed to pull image "r.test/feed-agg": not found`)).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace image-pull is not ready after <time>: container feed-agg of pod feed-agg-2-x: `+
+			`its image r.test/feed-agg@`+digest+` cannot be pulled: Failed: Failed to pull image "r.test/feed-agg": not found; `+
+			`check that the image exists and that the nodes may pull from its registry`)
+}
+
+func crash(t *testing.T, f *fixture) {
+	out := f.rollout(t, func(pod *corev1.Pod) {
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: "feed-agg", RestartCount: 3,
+			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 40s"}},
+			LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 2, Reason: "Error"}},
+		}}
+	}, event("BackOff", "Back-off restarting failed container feed-agg"))
+	out.has(t, "pod/feed-agg-2-x BackOff: Back-off restarting failed container feed-agg")
+	out.want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace crash is not ready after <time>: container feed-agg of pod feed-agg-2-x `+
+			`exits with code 2, restarted 3 times; its last lines are above`)
+}
+
+func probe(t *testing.T, f *fixture) {
+	f.rollout(t, func(pod *corev1.Pod) {
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: "feed-agg", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+		}}
+	}, event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace probe is not ready after <time>: container feed-agg of pod feed-agg-2-x `+
+			`runs but is not ready: Readiness probe failed: HTTP probe failed with statuscode: 503; mend the app or its probe; its last lines are above`)
+}
+
+func unschedulable(t *testing.T, f *fixture) {
+	f.rollout(t, func(pod *corev1.Pod) {
+		pod.Status.Phase = corev1.PodPending
+		pod.Status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available: 1 Insufficient memory.",
+		}}
+	}).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace unschedulable is not ready after <time>: pod feed-agg-2-x cannot be scheduled: `+
+			`0/1 nodes are available: 1 Insufficient memory.; lower its requests, mend its selectors and tolerations, or add a node`)
+}
+
+// noPods: the ReplicaSet may not create its pods.
+func noPods(t *testing.T, f *fixture) {
+	f.rollout(t, nil, event("FailedCreate", `pods "feed-agg-2-" is forbidden: exceeded quota`)).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace no-pods is not ready after <time>: FailedCreate: pods "feed-agg-2-" is forbidden: exceeded quota; `+
+			`mend what it complains about`)
+}
+
+// progressDeadline: what cannot become ready any more is not waited for.
+func progressDeadline(t *testing.T, f *fixture) {
+	f.overlay(t, deployment)
+	d := f.start(t, "feed-agg=r.test/feed-agg@"+digest)
+	d.until(t, "deployment.apps/feed-agg: Replicas: 0/1")
+	f.setStatus(t, func(d *appsv1.Deployment) {
+		d.Status.ObservedGeneration = d.Generation
+		d.Status.Conditions = []appsv1.DeploymentCondition{{
+			Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded",
+			Message: `ReplicaSet "feed-agg-1" has timed out progressing.`,
+		}}
+	})
+	d.wait(t).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace progress-deadline is not ready after <time>: `+
+			`ReplicaSet "feed-agg-1" has timed out progressing.; deploy again once that is mended`)
+}
+
+func deletedWhileWaiting(t *testing.T, f *fixture) {
+	f.overlay(t, deployment)
+	d := f.start(t, "feed-agg=r.test/feed-agg@"+digest)
+	d.until(t, "deployment.apps/feed-agg: Replicas: 0/1")
+	if err := f.admin.AppsV1().Deployments(f.namespace).Delete(t.Context(), "feed-agg", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d.wait(t).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace deleted-while-waiting is not ready after <time>: `+
+			`someone deleted it while its rollout was waited for; deploy again once that is mended`)
+}
+
+func sigtermWhileWaiting(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), deployment)
+	d := f.start(t, "feed-agg=r.test/feed-agg@"+digest)
+	d.until(t, "deployment.apps/feed-agg: Replicas: 0/1")
+	begun := time.Now()
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	d.wait(t).want(t, step.ExitNotReady,
+		`deploy: stopped while waiting: terminated signal received; all 2 objects are applied, not ready yet: `+
+			`deployment.apps/feed-agg in namespace sigterm-while-waiting (Replicas: 0/1); run it again to go on waiting`)
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("it took %s to stop", took)
+	}
+}
+
+func unusedImage(t *testing.T, f *fixture) {
+	f.overlay(t, deployment)
+	f.run(t, "r.test/team/feed-agg:v1@"+digest).want(t, step.ExitBadInput,
+		`deploy: image r.test/team/feed-agg is used in no manifest of the overlay, which has feed-agg; use that name in the manifests, `+
+			`or give the image as <name in the manifests>=r.test/team/feed-agg:v1@`+digest)
+	f.wantNothing(t)
+}
+
+func missingOverlay(t *testing.T, f *fixture) {
+	f.env["PARAM_OVERLAY"] = "kustomize/overlays/prod"
+	f.run(t).want(t, step.ExitBadInput, `deploy: overlay kustomize/overlays/prod: no such file or folder in the source`)
+}
+
+// noServer: an API server that does not answer is waited for until the
+// deadline.
+func noServer(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"))
+	kubeconfig := filepath.Join(f.env["WORKSPACE_KUBECONFIG_PATH"], "kubeconfig")
+	content, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := strings.ReplaceAll(string(content), f.server.URL, "https://127.0.0.1:1")
+	if err := os.WriteFile(kubeconfig, []byte(gone), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.env["PARAM_TIMEOUT"] = "1s"
+	out := f.run(t)
+	out.wantCode(t, step.ExitFailed)
+	out.has(t, "configmap/feeds: trying again: ", "the param timeout, 1s, is over; the last answer was: ", "connect: connection refused", "nothing was changed")
+}
+
+// fixture is a source with an overlay, and a namespace, to deploy.
+type fixture struct {
+	admin     *kubernetes.Clientset
+	server    *apiserver.Server
+	binary    string
+	namespace string
+	source    string
+	results   string
+	env       map[string]string
+}
+
+const service = `apiVersion: v1
+kind: Service
+metadata:
+  name: feed-agg
+spec:
+  selector:
+    app: feed-agg
+  ports:
+  - port: 80
+`
+
+const deployment = `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: feed-agg
+spec:
+  selector:
+    matchLabels:
+      app: feed-agg
+  template:
+    metadata:
+      labels:
+        app: feed-agg
+    spec:
+      containers:
+      - name: feed-agg
+        image: feed-agg
+`
+
+const definition = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: feeds.slipway.test
+spec:
+  group: slipway.test
+  scope: Namespaced
+  names:
+    kind: Feed
+    plural: feeds
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              url:
+                type: string
+`
+
+func configMap(name, feeds string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  feeds: %s\n", name, feeds)
+}
+
+// overlay writes an overlay of manifests to the source.
+func (f *fixture) overlay(t *testing.T, manifests ...string) {
+	t.Helper()
+	dir := filepath.Join(f.source, "overlay")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"kustomization.yaml": "resources: [all.yaml]\n",
+		"all.yaml":           strings.Join(manifests, "---\n"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (f *fixture) createNamespace(t *testing.T) {
+	t.Helper()
+	_, err := f.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: f.namespace}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// actAs makes the deploy a user with rules in its namespace and no other right.
+func (f *fixture) actAs(t *testing.T, rules ...rbacv1.PolicyRule) {
+	t.Helper()
+	f.env["WORKSPACE_KUBECONFIG_PATH"] = f.server.Kubeconfig(t, "deployer", "system:authenticated")
+	name := metav1.ObjectMeta{Name: "deployer"}
+	if _, err := f.admin.RbacV1().Roles(f.namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: name, Rules: rules}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: name,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "deployer"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "deployer"}},
+	}
+	if _, err := f.admin.RbacV1().RoleBindings(f.namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fixture) setStatus(t *testing.T, set func(*appsv1.Deployment)) {
+	t.Helper()
+	deployments := f.admin.AppsV1().Deployments(f.namespace)
+	d, err := deployments.Get(t.Context(), "feed-agg", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(d)
+	if _, err := deployments.UpdateStatus(t.Context(), d, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rolledOut(generation int64) appsv1.DeploymentStatus {
+	return appsv1.DeploymentStatus{
+		ObservedGeneration: generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+		Conditions: []appsv1.DeploymentCondition{
+			{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue},
+			{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"},
+		},
+	}
+}
+
+func event(reason, message string) *corev1.Event {
+	return &corev1.Event{Type: corev1.EventTypeWarning, Reason: reason, Message: message}
+}
+
+// rollout deploys an app whose new version does not become ready, as its
+// controller and its node would show it: the old ReplicaSet, the new one, and
+// the new one's pod in the state that set gives it, if it is not nil. The
+// events are about that pod, or about the ReplicaSet where there is none.
+func (f *fixture) rollout(t *testing.T, set func(*corev1.Pod), events ...*corev1.Event) output {
+	t.Helper()
+	f.overlay(t, deployment)
+	f.env["PARAM_TIMEOUT"] = "4s"
+	d := f.start(t, "feed-agg=r.test/feed-agg@"+digest)
+	d.until(t, "deployment.apps/feed-agg: Replicas: 0/1")
+
+	live, err := f.admin.AppsV1().Deployments(f.namespace).Get(t.Context(), "feed-agg", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var newest metav1.Object
+	about := corev1.ObjectReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Namespace: f.namespace}
+	for _, revision := range []string{"1", "2"} {
+		newest, err = f.admin.AppsV1().ReplicaSets(f.namespace).Create(t.Context(), &appsv1.ReplicaSet{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "feed-agg-" + revision, Labels: live.Spec.Template.Labels,
+				Annotations:     map[string]string{"deployment.kubernetes.io/revision": revision},
+				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(live, appsv1.SchemeGroupVersion.WithKind("Deployment"))},
+			},
+			Spec: appsv1.ReplicaSetSpec{Selector: live.Spec.Selector, Template: live.Spec.Template},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	about.Name, about.UID = newest.GetName(), newest.GetUID()
+	if set != nil {
+		pod, err := f.admin.CoreV1().Pods(f.namespace).Create(t.Context(), &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "feed-agg-2-x", Labels: live.Spec.Template.Labels,
+				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(newest, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))},
+			},
+			Spec: live.Spec.Template.Spec,
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set(pod)
+		if pod, err = f.admin.CoreV1().Pods(f.namespace).UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		about = corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: f.namespace, Name: pod.Name, UID: pod.UID}
+	}
+	for _, event := range events {
+		event.GenerateName, event.InvolvedObject = "event-", about
+		if _, err := f.admin.CoreV1().Events(f.namespace).Create(t.Context(), event, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.setStatus(t, func(d *appsv1.Deployment) {
+		d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1}
+	})
+	return d.wait(t)
+}
+
+// wantNothing fails if the deploy wrote anything to its namespace.
+func (f *fixture) wantNothing(t *testing.T) {
+	t.Helper()
+	maps, err := f.admin.CoreV1().ConfigMaps(f.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	services, err := f.admin.CoreV1().Services(f.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployments, err := f.admin.AppsV1().Deployments(f.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(maps.Items) + len(services.Items) + len(deployments.Items); n != 0 {
+		t.Errorf("%d objects were applied before the deploy stopped", n)
+	}
+}
+
+func (f *fixture) wantChanges(t *testing.T, want string) {
+	t.Helper()
+	got, err := os.ReadFile(f.env["RESULT_CHANGES_PATH"])
+	if err != nil || string(got) != want {
+		t.Errorf("result changes: %q, %v; want %q", got, err, want)
+	}
+}
+
+func (f *fixture) wantNoChanges(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(f.env["RESULT_CHANGES_PATH"]); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("result changes was written: %v", err)
+	}
+}
+
+// run deploys images and waits for the end.
+func (f *fixture) run(t *testing.T, images ...string) output {
+	t.Helper()
+	return f.start(t, images...).wait(t)
+}
+
+func (f *fixture) start(t *testing.T, images ...string) *deploy {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), f.binary, images...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	for _, key := range slices.Sorted(maps.Keys(f.env)) {
+		cmd.Env = append(cmd.Env, key+"="+f.env[key])
+	}
+	d := &deploy{cmd: cmd, written: make(chan struct{}, 1), ended: make(chan error, 1)}
+	cmd.Stdout, cmd.Stderr = d, d
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { d.ended <- cmd.Wait() }()
+	return d
+}
+
+// deploy is a running deploy, and the writer of its log.
+type deploy struct {
+	cmd     *exec.Cmd
+	written chan struct{}
+	ended   chan error
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+func (d *deploy) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case d.written <- struct{}{}:
+	default:
+	}
+	return d.log.Write(p)
+}
+
+func (d *deploy) String() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.log.String()
+}
+
+// until waits for a text in the log.
+func (d *deploy) until(t *testing.T, text string) {
+	t.Helper()
+	for !strings.Contains(d.String(), text) {
+		select {
+		case <-d.written:
+		case err := <-d.ended:
+			t.Fatalf("it ended (%v) before it logged %q:\n%s", err, text, d)
+		}
+	}
+}
+
+func (d *deploy) wait(t *testing.T) output {
+	t.Helper()
+	err := <-d.ended
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return output{code: d.cmd.ProcessState.ExitCode(), stderr: d.String()}
+}
+
+// output is what a deploy that has ended leaves.
+type output struct {
+	code   int
+	stderr string
+}
+
+func (o output) wantCode(t *testing.T, code int) {
+	t.Helper()
+	if o.code != code {
+		t.Errorf("exit code %d, want %d:\n%s", o.code, code, o.stderr)
+	}
+}
+
+var duration = regexp.MustCompile(`after \d+s`)
+
+// want compares the exit code and the last line of the log, where a time that
+// was waited may be written as <time>.
+func (o output) want(t *testing.T, code int, last string) {
+	t.Helper()
+	o.wantCode(t, code)
+	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
+	got := lines[len(lines)-1]
+	if strings.Contains(last, "<time>") {
+		got = duration.ReplaceAllString(got, "after <time>")
+	}
+	if got != last {
+		t.Errorf("last line:\n%s\nwant:\n%s\nall of it:\n%s", got, last, o.stderr)
+	}
+}
+
+func (o output) has(t *testing.T, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(o.stderr, text) {
+			t.Errorf("the log has no %q:\n%s", text, o.stderr)
+		}
+	}
+}
+
+func build(t *testing.T, command string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), filepath.Base(command))
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, command).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", command, err, output)
+	}
+	return binary
+}
