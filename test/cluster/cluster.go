@@ -90,6 +90,12 @@ func Enter() error {
 // its registry, module proxy, git server and stand-in images.
 func Local() bool { return os.Getenv(localEnv) != "" }
 
+// Mirrors is where the images of other registries are found in the local
+// cluster, in the form of kaniko's --registry-map.
+func Mirrors() []string {
+	return []string{"index.docker.io=" + Registry, "gcr.io=" + Registry}
+}
+
 const localEnv = "SLIPWAY_LOCAL_CLUSTER"
 
 // joinNetns puts the calling thread into the node's network namespace.

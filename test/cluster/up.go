@@ -37,11 +37,7 @@ func Up(ctx context.Context, out io.Writer) error {
 	if err := os.MkdirAll(LogDir, 0o755); err != nil {
 		return err
 	}
-	key, err := clusterKey(ctx)
-	if err != nil {
-		return err
-	}
-	if isUp(ctx, key) {
+	if isUp(ctx) {
 		fmt.Fprintf(out, "the cluster is up already; logs are in %s\n", LogDir)
 		return nil
 	}
@@ -93,6 +89,11 @@ func Up(ctx context.Context, out io.Writer) error {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
 	}
+	// Asked for only now: it covers packages that were just installed.
+	key, err := clusterKey(ctx)
+	if err != nil {
+		return err
+	}
 	if err := os.WriteFile(readyFile, []byte(key), 0o644); err != nil {
 		return err
 	}
@@ -104,8 +105,7 @@ func Up(ctx context.Context, out io.Writer) error {
 func clusterKey(ctx context.Context) (string, error) {
 	key, err := imagesKey(ctx)
 	if err != nil {
-		// Without the Debian packages there is no key, and no cluster either.
-		return "new", nil
+		return "", err
 	}
 	for _, name := range parts.Names {
 		part, err := parts.Key(name)
@@ -117,8 +117,13 @@ func clusterKey(ctx context.Context) (string, error) {
 	return key, nil
 }
 
-func isUp(ctx context.Context, key string) bool {
+// isUp says whether the cluster that Up would bring up runs already.
+func isUp(ctx context.Context) bool {
 	found, err := os.ReadFile(readyFile)
+	if err != nil {
+		return false
+	}
+	key, err := clusterKey(ctx)
 	return err == nil && string(found) == key && get(ctx, apiserver+"/readyz") == nil
 }
 
