@@ -110,7 +110,9 @@ func (g *graph) findTarget(target string) (int, error) {
 		return len(g.nodes) - 1, nil
 	}
 	if number, err := strconv.Atoi(target); err == nil && 0 <= number && number < len(g.nodes) {
-		return number, nil
+		if target = g.nodes[number].Name; target == "" {
+			return number, nil
+		}
 	}
 	index, err := g.only(target, len(g.nodes))
 	if err == nil && index == none {

@@ -31,9 +31,9 @@ const (
 	copied // a source of COPY --from
 )
 
-// movePaths looks at every path that the stages that matter copy to. Those that
-// lie where kaniko drops them are moved in a build stage, and refused in the
-// target and what it is FROM, where they are part of the image.
+// movePaths looks at every path that the stages that matter copy to. One that
+// lies where kaniko drops it is moved in a build stage if it can be. In the
+// target and what it is FROM it is part of the image, and refused.
 func (d *derivation) movePaths() error {
 	for _, n := range d.needed() {
 		d.trace(n)
@@ -45,9 +45,12 @@ func (d *derivation) movePaths() error {
 			if mount == "" || p.role == copied {
 				continue
 			}
-			if !n.final {
-				for _, kin := range d.kin(n) {
-					moves.add(kin.index, mount, d.moved(mount))
+			if !n.final && movable(mount) {
+				if moves[n.index][mount] == "" {
+					to := d.moved(mount)
+					for _, kin := range d.kin(n) {
+						moves.add(kin.index, mount, to)
+					}
 				}
 			} else if p.role == destination {
 				return d.file.errorAt(p.in.line,
@@ -337,6 +340,16 @@ func (d *derivation) mount(full string) string {
 	}
 	return outermost
 }
+
+// movable reports whether a mounted path has no meaning but what the Dockerfile
+// gives it, so that another can take its place: /workspace, not /etc/hosts.
+func movable(mount string) bool {
+	return strings.Count(mount, "/") == 1 && !slices.Contains(systemFolders, mount[1:])
+}
+
+// systemFolders are those of the Filesystem Hierarchy Standard
+// (https://refspecs.linuxfoundation.org/FHS_3.0/fhs/index.html).
+var systemFolders = strings.Fields("bin boot dev etc home lib lib32 lib64 media mnt opt proc root run sbin srv sys tmp usr var")
 
 // moved is the path that takes a mounted one's place: beside it, so that ".."
 // leads to the same place, and the same in every build, as a build without

@@ -134,24 +134,25 @@ func flagSpans(line string, pos int, escape rune) (flags []span, rest int) {
 		if !strings.HasPrefix(line[pos:], "--") {
 			return flags, pos
 		}
-		start, quote := pos, byte(0)
+		start, quote, bare := pos, byte(0), 0 // bare counts characters without quotes
 		for ; pos < len(line); pos++ {
 			c := line[pos]
 			if rune(c) == escape {
 				pos++
-			} else if quote != 0 {
-				if c == quote {
-					quote = 0
-				}
-			} else if c == '"' || c == '\'' {
+				bare++
+			} else if c == quote {
+				quote = 0
+			} else if quote == 0 && (c == '"' || c == '\'') {
 				quote = c
-			} else if unicode.IsSpace(rune(c)) {
+			} else if quote == 0 && unicode.IsSpace(rune(c)) {
 				break
+			} else {
+				bare++
 			}
 		}
 		pos = min(pos, len(line))
-		if line[start:pos] == "--" {
-			return flags, pos
+		if bare == len("--") {
+			return flags, pos // what follows is no flag, whatever it looks like
 		}
 		flags = append(flags, span{start, pos})
 	}
