@@ -54,7 +54,30 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	for _, problem := range setUp(p) {
 		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
 	}
-	return execute(ctx, config.Executor, p, stdout, stderr)
+	if err := execute(ctx, config.Executor, p, stdout, stderr); err != nil {
+		return err
+	}
+	if err := makeReadable(p.Layout); err != nil {
+		return fmt.Errorf("hand the image over to the step push: %w", err)
+	}
+	return nil
+}
+
+// makeReadable opens the layout to the push step, which runs as another user:
+// kaniko writes some of its files for its own user only. Links are left alone.
+func makeReadable(layout string) error {
+	return filepath.WalkDir(layout, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return os.Chmod(path, 0o755)
+		case entry.Type().IsRegular():
+			return os.Chmod(path, 0o644)
+		default:
+			return nil
+		}
+	})
 }
 
 // setUp makes what the plan wants RUN instructions to find. It serves the
