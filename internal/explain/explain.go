@@ -75,13 +75,15 @@ func Run(ctx context.Context, env envconfig.Lookuper, connect func() (dynamic.In
 
 // began says whether a step of the run was started.
 func began(run *unstructured.Unstructured) bool {
+	created, _, _ := unstructured.NestedString(run.Object, "metadata", "creationTimestamp")
 	steps, _, _ := unstructured.NestedSlice(run.Object, "status", "steps")
 	return slices.ContainsFunc(steps, func(s any) bool {
 		state, _ := s.(map[string]any)
-		// A step that never ran is terminated all the same when its pod is
-		// taken away, but without a start.
+		// When time is over, Tekton says of a step that still waited that it
+		// started when its TaskRun was created (terminateStepsInPod in its
+		// pkg/reconciler/taskrun).
 		started, _, _ := unstructured.NestedString(state, "terminated", "startedAt")
-		return state["running"] != nil || started != ""
+		return state["running"] != nil || started != "" && started != created
 	})
 }
 

@@ -25,6 +25,7 @@ kind: TaskRun
 metadata:
   name: run-fetch
   namespace: apps
+  creationTimestamp: "2026-03-02T09:00:00Z"
   labels: {tekton.dev/pipelineRun: run, tekton.dev/pipelineTask: fetch}
 spec:
   workspaces:
@@ -37,12 +38,12 @@ status:
 	running = waiting + `
   steps:
     - name: clone
-      terminated: {reason: TaskRunTimeout, startedAt: "2026-03-02T09:00:00Z"}
+      terminated: {reason: TaskRunTimeout, startedAt: "2026-03-02T09:00:03Z"}
 `
 	neverRan = waiting + `
   steps:
     - name: clone
-      terminated: {reason: TaskRunTimeout, startedAt: null}
+      terminated: {reason: TaskRunTimeout, startedAt: "2026-03-02T09:00:00Z"}
 `
 	bound = `
 apiVersion: v1
