@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,10 @@ type Note struct {
 
 // Derive checks the stages that the target needs and rewrites them for kaniko.
 // What the user has to mend is an [Error]; a failure of Pin is wrapped.
+//
+// It knows the Dockerfile only: WORKDIR, ENV and ONBUILD that a base image
+// brings along are not followed, and a path that depends on them is left as it
+// is.
 func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	g, err := f.newGraph(o)
 	if err != nil {
@@ -113,6 +118,10 @@ func (d *derivation) replace(i *instruction, word span, text, why string) {
 	d.changes = append(d.changes, Change{Line: i.line, Old: i.raw(word), New: text, Why: why})
 }
 
+// reference is what an image reference consists of: nothing the Dockerfile's
+// own syntax would take for something else.
+var reference = regexp.MustCompile(`^[\w./:@+-]+$`)
+
 // pin names every image by digest. An image that is only copied from becomes a
 // stage: kaniko takes a stage's base from the images fetched beforehand, but
 // fetches what COPY --from names by itself, with credentials it does not have.
@@ -128,7 +137,7 @@ func (d *derivation) pin(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		if ref == "" || strings.ContainsAny(ref, " \t\r\n$\\`'\"") {
+		if !reference.MatchString(ref) {
 			return "", fmt.Errorf("pinned to %q, which is no image reference", ref)
 		}
 		pinned[key] = ref

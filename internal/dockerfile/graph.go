@@ -270,8 +270,7 @@ func (g *graph) needed() []*node {
 	return slices.DeleteFunc(slices.Clone(g.nodes), func(n *node) bool { return !n.matters })
 }
 
-// environ is variables whose values are known. A name without an entry may
-// still be set, by a base image.
+// environ is the variables that FROM may use.
 type environ map[string]string
 
 func (e environ) Get(name string) (string, bool) { value, ok := e[name]; return value, ok }
