@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"regexp"
-	"sync"
 )
 
 // lastWord holds back the line in which kaniko says that it failed, while
@@ -12,7 +11,6 @@ import (
 // that a RUN instruction's command failed, it is dropped: then the command's
 // own words are the last, and they say why.
 type lastWord struct {
-	mu   sync.Mutex
 	out  io.Writer
 	held []byte // the start of a line that is, or may become, the one to hold
 	mid  bool   // the line that is being written has been let through
@@ -25,8 +23,6 @@ var verdict = []byte("error building image: ")
 var commandFailed = regexp.MustCompile(`^error building image: .*: waiting for process to exit: exit status \d+\n?$`)
 
 func (w *lastWord) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for rest := p; len(rest) > 0; {
 		end := bytes.IndexByte(rest, '\n') + 1
 		if end == 0 {
@@ -72,8 +68,6 @@ func (w *lastWord) flush() error {
 
 // Close lets through what is held back, unless it is not worth it.
 func (w *lastWord) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if commandFailed.Match(w.held) {
 		w.held = nil
 	}

@@ -143,32 +143,48 @@ func execute(ctx context.Context, executor string, p *plan.Plan, stdout, stderr 
 		return fmt.Errorf("adopt kaniko's processes: %w", err)
 	}
 
-	filtered := &lastWord{out: stderr}
+	// Not a pipe of exec's: Wait would wait for all who have it, and those are
+	// ended only when the executor has.
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make a pipe for kaniko's output: %w", err)
+	}
+	defer reader.Close() //nolint:errcheck // only read from
+
 	cmd := exec.CommandContext(ctx, executor, p.Args...)
 	cmd.Env = os.Environ()
 	for _, key := range slices.Sorted(maps.Keys(p.Env)) {
 		cmd.Env = append(cmd.Env, key+"="+p.Env[key])
 	}
 	cmd.Stdout = stdout
-	cmd.Stderr = filtered
+	cmd.Stderr = writer
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 
-	if err := cmd.Start(); err != nil {
+	if err := errors.Join(cmd.Start(), writer.Close()); err != nil {
 		return step.BadInput(fmt.Errorf("start kaniko: %w; is the image of the param kaniko-image one of kaniko's?", err))
 	}
-	err := cmd.Wait()
+	filtered := &lastWord{out: stderr}
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(filtered, reader)
+		copied <- errors.Join(err, filtered.Close())
+	}()
+	err = cmd.Wait()
 	killRest()
-	if closeErr := filtered.Close(); closeErr != nil && err == nil {
-		err = closeErr
+	if deadlineErr := reader.SetReadDeadline(time.Now().Add(grace)); deadlineErr != nil {
+		return fmt.Errorf("end kaniko's output: %w", deadlineErr)
+	}
+	if copyErr := <-copied; copyErr != nil && !errors.Is(copyErr, os.ErrDeadlineExceeded) && err == nil {
+		err = copyErr
 	}
 
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("kaniko was stopped: %w", context.Cause(ctx))
-	case err == nil, errors.Is(err, exec.ErrWaitDelay): // a process that a RUN left had our pipe
+	case err == nil:
 		return nil
 	case errors.As(err, &exit) && exit.ExitCode() < 0:
 		return fmt.Errorf("kaniko was ended by a signal (%w): if it was killed, the step's memory was most likely used up; raise its limit, or that of the node", err)

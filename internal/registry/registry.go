@@ -72,9 +72,11 @@ func New(o Options) (*Client, error) {
 			return nil, fmt.Errorf("registry-mirrors: %q: %w", mirror, err)
 		}
 	}
-	for _, host := range slices.Concat(o.Insecure, o.SkipTLSVerify) {
-		if _, err := name.NewRegistry(host); err != nil {
-			return nil, fmt.Errorf("insecure-registries, skip-tls-verify-registries: %q is not HOST[:PORT]: %w", host, err)
+	for option, hosts := range map[string][]string{"insecure-registries": o.Insecure, "skip-tls-verify-registries": o.SkipTLSVerify} {
+		for _, host := range hosts {
+			if _, err := name.NewRegistry(host); err != nil {
+				return nil, fmt.Errorf("%s: %q is not HOST[:PORT]", option, host)
+			}
 		}
 	}
 	if len(o.SkipTLSVerify) > 0 {
@@ -91,7 +93,7 @@ func (c *Client) redirect(from, to string) error {
 		return err
 	}
 	host, prefix, _ := strings.Cut(to, "/")
-	if _, err := name.NewRegistry(host); err != nil || host == "" {
+	if _, err := name.NewRegistry(host); err != nil || host == "" || strings.Contains(to, "://") {
 		return fmt.Errorf("%q is not HOST[:PORT][/PREFIX]", to)
 	}
 	key := registry.RegistryStr()

@@ -1,0 +1,103 @@
+package gocache_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/gocache"
+)
+
+func TestOpenMakesACacheForEveryUser(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	for range 2 {
+		dir, err := gocache.Open(volume, gocache.GoBuild, 0)
+		if err != nil || dir != filepath.Join(volume, "go-build") {
+			t.Fatalf("got %s, %v", dir, err)
+		}
+	}
+	for _, name := range []string{"go-build", "go-build/00", "go-build/ff"} {
+		info, err := os.Stat(filepath.Join(volume, name))
+		if err != nil || info.Mode().Perm() != 0o777 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(volume, "go-build"))
+	if err != nil || len(entries) != 256 {
+		t.Errorf("%d entries, %v: something was left", len(entries), err)
+	}
+}
+
+func TestOpenSaysWhyAVolumeIsOfNoUse(t *testing.T) {
+	t.Parallel()
+	foreign := t.TempDir()
+	if err := os.WriteFile(filepath.Join(foreign, "go-mod"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	linked := t.TempDir()
+	if err := os.Symlink("/", filepath.Join(linked, "go-mod")); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		volume  string
+		minFree int64
+		want    string
+	}{
+		"foreign file": {foreign, 0, "go-mod is not a folder"},
+		"foreign link": {linked, 0, "go-mod is not a folder"},
+		"full":         {t.TempDir(), 1 << 60, "left on the volume"},
+		"read-only":    {"/proc/self", 0, "go-mod"},
+		"absent":       {filepath.Join(foreign, "absent"), 0, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := gocache.Open(tc.volume, gocache.GoMod, tc.minFree)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if got := gocache.Measure(t.Context(), dir, time.Minute).String(); got != "empty" {
+		t.Errorf("got %s", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a"), make([]byte, 2000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := gocache.Measure(t.Context(), dir, time.Minute).String(); got != "2kB" {
+		t.Errorf("got %s", got)
+	}
+	if got := gocache.Measure(t.Context(), dir, 0); !got.Partial {
+		t.Errorf("without time: %v", got)
+	}
+}
+
+func TestReadCompiled(t *testing.T) {
+	t.Parallel()
+	// What go1.26 wrote for a program that prints a line, after that changed.
+	file, err := os.Open("testdata/one-line.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	want := gocache.Compiled{Compiled: 1, Cached: 60}
+	if got, err := gocache.ReadCompiled(file); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for _, wrong := range []string{"", "null", "{}", "[", "[]", `[{"Mode":"build"}`, `[{"Mode":7}]`, `[{"Mode":"link"}]`, `["` + strings.Repeat("x", 33<<20) + `"]`} {
+		if got, err := gocache.ReadCompiled(strings.NewReader(wrong)); err == nil || got != (gocache.Compiled{}) {
+			t.Errorf("%.20q: got %+v, %v", wrong, got, err)
+		}
+	}
+}
+
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,90 @@
+package kaniko_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-ci/slipway/internal/kaniko"
+)
+
+func TestArgs(t *testing.T) {
+	t.Parallel()
+	got, err := kaniko.Args(kaniko.Options{
+		Dockerfile:                  "/slipway/Dockerfile",
+		Context:                     "/workspace/source/app",
+		Target:                      "final",
+		Layout:                      "/slipway-built/layout",
+		BaseImages:                  "/slipway/bases",
+		BuildArgs:                   []string{"A=1", "B=two words"},
+		IgnorePaths:                 []string{"/go/pkg/mod"},
+		Reproducible:                true,
+		SingleSnapshot:              true,
+		IgnoreVarRun:                true,
+		SnapshotMode:                "redo",
+		CompressionLevel:            "1",
+		Verbosity:                   "info",
+		RegistryMirrors:             []string{"mirror.example"},
+		RegistryMaps:                []string{"gcr.io=mirror.example/gcr"},
+		InsecureRegistries:          []string{"mirror.example"},
+		SkipTLSVerifyRegistries:     []string{"other.example"},
+		SkipDefaultRegistryFallback: true,
+		Extra:                       []string{"--label=a=b", "--image-fs-extract-retry=2"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split(`--dockerfile=/slipway/Dockerfile
+--context=dir:///workspace/source/app
+--no-push
+--oci-layout-path=/slipway-built/layout
+--cache=true
+--cache-dir=/slipway/bases
+--cache-ttl=87600h
+--cache-run-layers=false
+--cache-copy-layers=false
+--no-push-cache
+--reproducible=true
+--single-snapshot=true
+--use-new-run=false
+--ignore-var-run=true
+--target=final
+--snapshot-mode=redo
+--compression-level=1
+--verbosity=info
+--build-arg=A=1
+--build-arg=B=two words
+--ignore-path=/go/pkg/mod
+--registry-mirror=mirror.example
+--registry-map=gcr.io=mirror.example/gcr
+--insecure-registry=mirror.example
+--skip-tls-verify-registry=other.example
+--skip-default-registry-fallback
+--label=a=b
+--image-fs-extract-retry=2`, "\n")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+}
+
+func TestArgsThatWouldUndoThePlanAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		o    kaniko.Options
+		want string
+	}{
+		{kaniko.Options{Extra: []string{"--destination=elsewhere"}}, "param kaniko-args: --destination is decided by the task's own params; remove it"},
+		{kaniko.Options{Extra: []string{"--label=a=b", "--no-push=false"}}, "param kaniko-args: --no-push is decided by the task's own params; remove it"},
+		{kaniko.Options{Extra: []string{"--cache-dir"}}, "param kaniko-args: --cache-dir is decided by the task's own params; remove it"},
+		{kaniko.Options{Extra: []string{"-d=elsewhere"}}, `param kaniko-args: "-d=elsewhere" is neither --name nor --name=value`},
+		{kaniko.Options{Extra: []string{"--label", "a=b"}}, `param kaniko-args: "a=b" is neither --name nor --name=value`},
+		{kaniko.Options{Extra: []string{"--"}}, `param kaniko-args: "--" is neither --name nor --name=value`},
+		{kaniko.Options{SnapshotMode: "fast"}, `param snapshot-mode: "fast" is none of full, redo and time`},
+		{kaniko.Options{CompressionLevel: "0"}, `param compression-level: "0" is no number from 1 to 9`},
+	} {
+		if _, err := kaniko.Args(tc.o); err == nil || err.Error() != tc.want {
+			t.Errorf("got %v, want %s", err, tc.want)
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package kaniko_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// The test binary is also the step under test, in a process of its own since
+// it ends all its children, and a fake of kaniko's executor: the real one
+// removes the file system it runs in, and is tried on the cluster.
+func TestMain(m *testing.M) {
+	if behaviour, ok := os.LookupEnv("FAKE_EXECUTOR"); ok {
+		os.Exit(fakeExecutor(behaviour))
+	}
+	if os.Getenv("STEP_UNDER_TEST") != "" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		err := kaniko.Run(ctx, envconfig.OsLookuper(), os.Stdout, os.Stderr)
+		if err != nil && !errors.Is(err, kaniko.ErrFailed) {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(step.ExitCode(err))
+	}
+	os.Exit(m.Run())
+}
+
+func fakeExecutor(behaviour string) int {
+	switch behaviour {
+	case "succeed":
+		fmt.Println("args:", strings.Join(os.Args[1:], " "))
+		fmt.Println("from the plan:", os.Getenv("FROM_THE_PLAN"))
+		blobs := filepath.Join(os.Getenv("LAYOUT"), "blobs")
+		if err := errors.Join(os.MkdirAll(blobs, 0o700), os.WriteFile(filepath.Join(blobs, "blob"), nil, 0o600)); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return 0
+	case "compile error":
+		fmt.Fprintln(os.Stderr, "./main.go:7:2: undefined: x")
+		fmt.Fprintln(os.Stderr, "error building image: error building stage: failed to execute command: waiting for process to exit: exit status 2")
+		return 2
+	case "killed":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "a RUN that ignores SIGTERM":
+		run := exec.Command(os.Args[0])
+		run.Env = append(os.Environ(), "FAKE_EXECUTOR=RUN")
+		run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as kaniko does
+		run.Stdout, run.Stderr = os.Stdout, os.Stderr
+		if err := run.Run(); err != nil {
+			return 1
+		}
+		return 0
+	case "RUN":
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGTERM)
+		fmt.Printf("running as %d\n", os.Getpid())
+		for range signals {
+		}
+	}
+	return 99
+}
+
+// newStep is the step with a plan whose executor is the fake.
+func newStep(t *testing.T, behaviour string, change func(*plan.Plan)) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	prepared := t.TempDir()
+	layout := filepath.Join(t.TempDir(), "layout")
+	p := &plan.Plan{
+		Args:   []string{"--one", "--two=2"},
+		Env:    map[string]string{"FAKE_EXECUTOR": behaviour, "FROM_THE_PLAN": "yes", "LAYOUT": layout},
+		Layout: layout,
+	}
+	if change != nil {
+		change(p)
+	}
+	if err := p.Write(prepared); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Env = append(os.Environ(), "STEP_UNDER_TEST=1", "PREPARED_PATH="+prepared, "KANIKO_EXECUTOR="+program)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	return cmd, &stderr
+}
+
+func TestRunSetsUpAndRunsTheExecutor(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	link := plan.Link{Path: filepath.Join(root, "go/pkg/mod"), Target: "/cache/go-mod"}
+	settings := plan.File{Path: filepath.Join(root, "root/.config/go/env"), Content: "GOCACHE=/cache\n"}
+	actions := plan.File{Path: filepath.Join(root, "built/go/actions.json"), Shared: true}
+	var layout string
+	cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
+		p.Links = []plan.Link{link}
+		p.Files = []plan.File{settings, actions}
+		layout = p.Layout
+	})
+	out, err := cmd.Output()
+	if want := "args: --one --two=2\nfrom the plan: yes\n"; err != nil || string(out) != want || stderr.Len() > 0 {
+		t.Fatalf("got %q, %q, %v, want %q", out, stderr, err, want)
+	}
+	if target, err := os.Readlink(link.Path); err != nil || target != link.Target {
+		t.Errorf("link to %s, %v", target, err)
+	}
+	if content, err := os.ReadFile(settings.Path); err != nil || string(content) != settings.Content {
+		t.Errorf("settings %q, %v", content, err)
+	}
+	for path, want := range map[string]fs.FileMode{
+		filepath.Join(root, "go"):           fs.ModeDir | fs.ModeSticky | 0o777,
+		filepath.Join(root, "go/pkg"):       fs.ModeDir | fs.ModeSticky | 0o777,
+		settings.Path:                       0o644,
+		actions.Path:                        0o666,
+		layout:                              fs.ModeDir | 0o755,
+		filepath.Join(layout, "blobs"):      fs.ModeDir | 0o755,
+		filepath.Join(layout, "blobs/blob"): 0o644,
+	} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+}
+
+func TestRunGoesOnWithoutACacheThatCannotBeSetUp(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
+		p.Links = []plan.Link{{Path: filepath.Join(root, "go/pkg/mod"), Target: "/x"}}
+	})
+	if _, err := cmd.Output(); err != nil || !strings.HasPrefix(stderr.String(), "the build goes on without a cache: ") {
+		t.Errorf("got %q, %v", stderr, err)
+	}
+}
+
+func TestRunFailures(t *testing.T) {
+	t.Parallel()
+	for behaviour, tc := range map[string]struct {
+		code int
+		last string
+	}{
+		"compile error": {step.ExitFailed, "./main.go:7:2: undefined: x\n"},
+		"killed":        {step.ExitFailed, "kaniko was ended by a signal (signal: killed): if it was killed, the step's memory was most likely used up; raise its limit, or that of the node\n"},
+	} {
+		t.Run(behaviour, func(t *testing.T) {
+			t.Parallel()
+			cmd, stderr := newStep(t, behaviour, nil)
+			_, err := cmd.Output()
+			if code := cmd.ProcessState.ExitCode(); code != tc.code || stderr.String() != tc.last {
+				t.Errorf("exit code %d (%v), stderr %q, want %d, %q", code, err, stderr, tc.code, tc.last)
+			}
+		})
+	}
+	t.Run("no executor", func(t *testing.T) {
+		t.Parallel()
+		cmd, stderr := newStep(t, "", nil)
+		cmd.Env = append(cmd.Env, "KANIKO_EXECUTOR=/absent/executor")
+		_, _ = cmd.Output()
+		want := "start kaniko: fork/exec /absent/executor: no such file or directory; is the image of the param kaniko-image one of kaniko's?\n"
+		if code := cmd.ProcessState.ExitCode(); code != step.ExitBadInput || stderr.String() != want {
+			t.Errorf("exit code %d, stderr %q, want %q", code, stderr, want)
+		}
+	})
+}
+
+func TestSIGTERMEndsEverythingWithinTwoSeconds(t *testing.T) {
+	t.Parallel()
+	cmd, stderr := newStep(t, "a RUN that ignores SIGTERM", nil)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var run int
+	if _, err := fmt.Fscanf(stdout, "running as %d\n", &run); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(stdout); err != nil || len(rest) > 0 { // until all who hold it have ended
+		t.Errorf("got %q, %v", rest, err)
+	}
+	_ = cmd.Wait()
+	if took := time.Since(started); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if code := cmd.ProcessState.ExitCode(); code != step.ExitFailed || !strings.HasPrefix(stderr.String(), "kaniko was stopped: ") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	if _, err := os.Stat("/proc/" + strconv.Itoa(run)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the RUN is still there: %v", err)
+	}
+}
