@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -22,8 +23,8 @@ import (
 // builds on, before kustomize runs. It refuses by name whatever would be
 // fetched, executed or read from beyond the source: kustomize itself fetches
 // http(s) references and clones git ones wherever it meets them, past the file
-// system it was given. It returns the kustomization in dir.
-func (s *source) confine(dir string) (*types.Kustomization, error) {
+// system it was given. It returns the kustomization in dir and its file.
+func (s *source) confine(dir string) (file string, k *types.Kustomization, err error) {
 	w := walk{source: s, seen: map[string]bool{}}
 	return w.kustomization(dir)
 }
@@ -33,18 +34,18 @@ type walk struct {
 	seen map[string]bool // real paths of kustomization folders
 }
 
-func (w *walk) kustomization(dir string) (*types.Kustomization, error) {
+func (w *walk) kustomization(dir string) (file string, k *types.Kustomization, err error) {
 	w.seen[dir] = true
-	file, k, err := w.load(dir)
+	file, k, err = w.load(dir)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	refuse := func(field, what string) error {
 		return fmt.Errorf("%s: %s: %s", w.name(file), field, what)
 	}
 
 	if len(k.HelmCharts) > 0 || k.HelmGlobals != nil {
-		return nil, refuse("helmCharts", "helm charts are not rendered here; commit the chart's rendered manifests instead")
+		return "", nil, refuse("helmCharts", "helm charts are not rendered here; commit the chart's rendered manifests instead")
 	}
 	for _, list := range []struct {
 		field string
@@ -53,11 +54,11 @@ func (w *walk) kustomization(dir string) (*types.Kustomization, error) {
 		for _, ref := range list.refs {
 			real, isDir, err := w.reference(dir, ref)
 			if err != nil {
-				return nil, refuse(list.field, err.Error())
+				return "", nil, refuse(list.field, err.Error())
 			}
 			if isDir && !w.seen[real] {
-				if _, err := w.kustomization(real); err != nil {
-					return nil, err
+				if _, _, err := w.kustomization(real); err != nil {
+					return "", nil, err
 				}
 			}
 		}
@@ -68,18 +69,19 @@ func (w *walk) kustomization(dir string) (*types.Kustomization, error) {
 	}{{"generators", k.Generators}, {"transformers", k.Transformers}, {"validators", k.Validators}} {
 		for _, ref := range list.refs {
 			if err := w.plugin(dir, ref); err != nil {
-				return nil, refuse(list.field, err.Error())
+				return "", nil, refuse(list.field, err.Error())
 			}
 		}
 	}
-	for field, refs := range files(k) {
-		for _, ref := range refs {
+	read := files(k)
+	for _, field := range slices.Sorted(maps.Keys(read)) {
+		for _, ref := range read[field] {
 			if _, _, err := w.reference(dir, ref); err != nil {
-				return nil, refuse(field, err.Error())
+				return "", nil, refuse(field, err.Error())
 			}
 		}
 	}
-	return k, nil
+	return file, k, nil
 }
 
 // load reads the kustomization of a folder as kustomize does.
@@ -184,11 +186,11 @@ var texts = []string{"annotations", "labels", "literals", "patch", "patches", "j
 func (w *walk) pluginReferences(dir string, node any) error {
 	switch node := node.(type) {
 	case map[string]any:
-		for field, child := range node {
+		for _, field := range slices.Sorted(maps.Keys(node)) {
 			if slices.Contains(texts, strings.ToLower(field)) {
 				continue
 			}
-			if err := w.pluginReferences(dir, child); err != nil {
+			if err := w.pluginReferences(dir, node[field]); err != nil {
 				return err
 			}
 		}

@@ -58,7 +58,7 @@ func Run(ctx context.Context, images []string, env envconfig.Lookuper, log io.Wr
 		return step.BadInput(err)
 	}
 
-	logf(log, "%s: %d objects to namespace %s of %s", c.Overlay, len(objects), to.namespace, to.host)
+	logf(log, "%s: %d objects to %s", c.Overlay, len(objects), to.host)
 	for _, img := range parsed {
 		logf(log, "image %s is %s", img.name, img)
 	}

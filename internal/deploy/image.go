@@ -26,16 +26,12 @@ func parseImage(param string) (image, error) {
 	if !ok {
 		called, reference = "", param
 	}
-	tagged, digest, ok := strings.Cut(reference, "@")
-	if !ok {
+	repository, tag, digest := split(reference)
+	if digest == "" {
 		return image{}, fmt.Errorf("image %q has no digest; give it as [name=]registry/repository[:tag]@sha256:…", param)
 	}
 	if _, err := name.NewDigest(reference); err != nil {
 		return image{}, fmt.Errorf("image %q: %w; give it as [name=]registry/repository[:tag]@sha256:…", param, err)
-	}
-	repository, tag := tagged, ""
-	if colon := strings.LastIndexByte(tagged, ':'); colon > strings.LastIndexByte(tagged, '/') {
-		repository, tag = tagged[:colon], tagged[colon+1:]
 	}
 	if called == "" {
 		called = repository
@@ -43,6 +39,15 @@ func parseImage(param string) (image, error) {
 		return image{}, fmt.Errorf("image %q: name %q: %w", param, called, err)
 	}
 	return image{name: called, repository: repository, tag: tag, digest: digest}, nil
+}
+
+// split takes an image reference apart as it is written: nothing is added.
+func split(reference string) (repository, tag, digest string) {
+	repository, digest, _ = strings.Cut(reference, "@")
+	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
+		repository, tag = repository[:colon], repository[colon+1:]
+	}
+	return repository, tag, digest
 }
 
 func parseImages(params []string) ([]image, error) {
@@ -72,22 +77,28 @@ func (i image) kustomize() types.Image {
 	return types.Image{Name: i.name, NewName: i.repository, NewTag: i.tag, Digest: i.digest}
 }
 
-// checkUsed refuses an image that ended up in no object: a deploy that changes
-// nothing must not look like one that worked.
+// checkUsed refuses an image that ended up in no object, or not everywhere it
+// belongs: a deploy that changes nothing must not look like one that worked.
 func checkUsed(images []image, objects []*unstructured.Unstructured) error {
+	var seen []string
+	for _, object := range objects {
+		seen = containerImages(object.Object, seen)
+	}
+	slices.Sort(seen)
+	seen = slices.Compact(seen)
 	for _, img := range images {
 		want := img.String()
+		for _, ref := range seen {
+			if repository, _, _ := split(ref); repository == img.name && ref != want {
+				return fmt.Errorf("image %s is still %s in what the overlay renders; set it before the overlay's own transformers do", img.name, ref)
+			}
+		}
 		if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return contains(o.Object, want) }) {
 			continue
 		}
-		var seen []string
-		for _, object := range objects {
-			seen = containerImages(object.Object, seen)
-		}
-		slices.Sort(seen)
 		has := "no image at all"
 		if len(seen) > 0 {
-			has = strings.Join(slices.Compact(seen), ", ")
+			has = strings.Join(seen, ", ")
 		}
 		return fmt.Errorf("image %s is used in no manifest of the overlay, which has %s; "+
 			"use that name in the manifests, or give the image as <name in the manifests>=%s", img.name, has, want)

@@ -3,7 +3,9 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -11,10 +13,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// render is what `kustomize build` makes of an overlay with images, and
-// namespace unless it is "", set in it. Both are set by a kustomization laid
-// over the overlay, so that kustomize's rules for them hold, the overlay's own
-// field specifications included (for an image in a custom resource).
+// render is what `kustomize build` makes of an overlay once `kustomize edit`
+// has set images in it, and namespace unless that is "". So kustomize's rules
+// hold for both, and the overlay's own configurations (for an image in a field
+// of a custom resource). The source itself stays as it is.
 //
 // Nothing is fetched or executed, and nothing is read from outside dir, the
 // source workspace; a file may come from anywhere inside it
@@ -40,33 +42,21 @@ func (s *source) render(overlay string, images []image, namespace string) ([]*un
 	if !info.IsDir() {
 		return nil, fmt.Errorf("overlay %s is a file; give the folder that holds its kustomization.yaml", overlay)
 	}
-	k, err := s.confine(real)
+	file, k, err := s.confine(real)
 	if err != nil {
 		return nil, fmt.Errorf("overlay %s: %w", overlay, err)
 	}
-
-	up, err := filepath.Rel(topDir, real)
-	if err != nil {
+	if s.content, err = s.amend(file, k, images, namespace); err != nil {
 		return nil, fmt.Errorf("overlay %s: %w", overlay, err)
 	}
-	top := types.Kustomization{
-		Resources:     []string{up},
-		Namespace:     namespace,
-		BuildMetadata: k.BuildMetadata, // kustomize heeds only the topmost's
-	}
-	for _, img := range images {
-		top.Images = append(top.Images, img.kustomize())
-	}
-	if s.top, err = yaml.Marshal(top); err != nil {
-		return nil, fmt.Errorf("overlay %s: %w", overlay, err)
-	}
+	s.amended = file
 
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionLegacy
 	options.LoadRestrictions = types.LoadRestrictionsNone
-	rendered, err := krusty.MakeKustomizer(options).Run(s, topDir)
+	rendered, err := krusty.MakeKustomizer(options).Run(s, real)
 	if err != nil {
-		return nil, fmt.Errorf("overlay %s: %s", overlay, s.trim(err.Error()))
+		return nil, fmt.Errorf("overlay %s: %s", overlay, s.trim(err))
 	}
 	var objects []*unstructured.Unstructured
 	for _, resource := range rendered.Resources() {
@@ -84,4 +74,35 @@ func (s *source) render(overlay string, images []image, namespace string) ([]*un
 		return nil, fmt.Errorf("overlay %s renders no object; list its manifests under resources", overlay)
 	}
 	return objects, checkUsed(images, objects)
+}
+
+// amend is the content of a kustomization file with images and namespace set.
+func (s *source) amend(file string, k *types.Kustomization, images []image, namespace string) ([]byte, error) {
+	content, err := s.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]any{}
+	if err := yaml.Unmarshal(content, &fields); err != nil {
+		return nil, err
+	}
+	all := k.Images // the overlay's own come first: they may rename to what is set
+	for _, img := range images {
+		all = append(all, img.kustomize())
+	}
+	set := map[string]any{
+		"images":      all,
+		"imageTags":   nil, // the old name of images, and among k.Images
+		"sortOptions": nil, // the order is the deploy's
+	}
+	if namespace != "" {
+		set["namespace"] = namespace
+	}
+	for field, value := range set {
+		maps.DeleteFunc(fields, func(have string, _ any) bool { return strings.EqualFold(have, field) }) // as kustomize reads them
+		if value != nil {
+			fields[field] = value
+		}
+	}
+	return yaml.Marshal(fields)
 }

@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
 // source is the file system kustomize sees: the fetched source tree, read
-// only, and nothing beyond it. A path that leaves the tree, by ".." or through
-// a symbolic link, is an error. Beside the tree it holds the one kustomization
-// that Slipway lays over the user's, at [topDir].
+// only, and nothing beyond it. A path that leads out of the tree, by ".." or
+// through a symbolic link, is an error.
 type source struct {
 	// A build calls three of FileSystem's methods, those below. The others see
 	// an empty file system in memory.
@@ -21,13 +21,10 @@ type source struct {
 
 	dir  string   // the tree's real path: absolute, no symbolic link in it
 	tree *os.Root // dir, opened
-	top  []byte   // topDir/kustomization.yaml
-}
 
-// topDir is a folder that exists in a source only. It lies outside of every
-// source tree since kustomize allows no base above the kustomization that
-// names it, and an overlay may be the tree's root.
-const topDir = "/.slipway"
+	amended string // the one file that reads as content instead
+	content []byte
+}
 
 func openSource(dir string) (*source, error) {
 	real, err := filepath.EvalSymlinks(dir)
@@ -47,13 +44,10 @@ func openSource(dir string) (*source, error) {
 
 func (s *source) Close() error { return s.tree.Close() }
 
-// ReadFile reads a file of the tree, or the kustomization at [topDir].
+// ReadFile reads a file of the tree.
 func (s *source) ReadFile(path string) ([]byte, error) {
-	if filepath.Dir(path) == topDir {
-		if filepath.Base(path) != "kustomization.yaml" {
-			return nil, os.ErrNotExist
-		}
-		return s.top, nil
+	if path == s.amended {
+		return s.content, nil
 	}
 	inside, err := s.inside(path)
 	if err != nil {
@@ -65,9 +59,6 @@ func (s *source) ReadFile(path string) ([]byte, error) {
 // CleanedAbs resolves the symbolic links of path and splits it into folder and
 // file; the file is "" for a folder.
 func (s *source) CleanedAbs(path string) (filesys.ConfirmedDir, string, error) {
-	if filepath.Clean(path) == topDir {
-		return topDir, "", nil
-	}
 	real, info, err := s.resolve(path)
 	switch {
 	case err != nil:
@@ -129,7 +120,13 @@ func (s *source) name(path string) string {
 	return path
 }
 
-// trim takes the tree's own path out of a message of kustomize's.
-func (s *source) trim(message string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(message, s.dir+string(filepath.Separator), ""), s.dir, ".")
+// noise is what kustomize puts before the cause of an error: the steps it took
+// to a base, and that it tried to read the base's folder as a file first.
+var noise = regexp.MustCompile(`accumulating resources: (accumulation err='accumulating resources from '[^']*': read [^']*: is a directory': )?`)
+
+// trim leaves of an error of kustomize's what concerns the source.
+func (s *source) trim(err error) string {
+	message := strings.ReplaceAll(err.Error(), s.dir+string(filepath.Separator), "")
+	message = strings.ReplaceAll(message, s.dir, ".")
+	return noise.ReplaceAllString(message, "")
 }

@@ -3,9 +3,11 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -91,25 +93,26 @@ func (c *cluster) look(ctx context.Context, t *target) (p pending, ready bool, e
 }
 
 // judge is kstatus's judgement, but for a Job: kstatus is content with one that
-// has started, while a deploy wants its migrations done.
+// has started, while a deploy wants its migrations done. One that is suspended
+// is as ready as it was meant to be.
 func judge(object *unstructured.Unstructured) (*status.Result, error) {
 	result, err := status.Compute(object)
-	if err != nil || result.Status != status.CurrentStatus || object.GroupVersionKind().GroupKind().String() != "Job.batch" {
-		return result, err
-	}
-	suspended, _, err := unstructured.NestedBool(object.Object, "spec", "suspend")
-	if err != nil || suspended {
+	if err != nil || object.GroupVersionKind().GroupKind().String() != "Job.batch" || result.Status == status.FailedStatus {
 		return result, err
 	}
 	with, err := status.GetObjectWithConditions(object.Object)
 	if err != nil {
 		return nil, err
 	}
-	for _, condition := range with.Status.Conditions {
-		if condition.Type == "Complete" && condition.Status == "True" {
-			return result, nil
-		}
+	complete := slices.ContainsFunc(with.Status.Conditions, func(c status.BasicCondition) bool {
+		return c.Type == "Complete" && c.Status == corev1.ConditionTrue
+	})
+	suspended, _, err := unstructured.NestedBool(object.Object, "spec", "suspend")
+	if err != nil {
+		return nil, err
 	}
-	result.Status = status.InProgressStatus
+	if result.Status = status.InProgressStatus; complete || suspended {
+		result.Status = status.CurrentStatus
+	}
 	return result, nil
 }
