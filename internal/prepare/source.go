@@ -33,9 +33,9 @@ func readSource(c *Config) (*source, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, step.BadInput(fmt.Errorf("no build context: the source workspace has no folder %s; set the param context", c.Context))
 	case err != nil:
-		return nil, step.BadInput(fmt.Errorf("build context %s: %w; set the param context to a folder inside the source workspace", c.Context, cause(err)))
+		return nil, step.BadInput(fmt.Errorf("param context: %s: %w; it must name a folder inside the source workspace", c.Context, cause(err)))
 	case !info.IsDir():
-		return nil, step.BadInput(fmt.Errorf("build context %s is not a folder; set the param context", c.Context))
+		return nil, step.BadInput(fmt.Errorf("param context: %s is not a folder of the source workspace", c.Context))
 	}
 	context, err := filepath.EvalSymlinks(filepath.Join(c.Source, c.Context))
 	if err != nil {
@@ -51,7 +51,7 @@ func readSource(c *Config) (*source, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, step.BadInput(fmt.Errorf("no Dockerfile: the source workspace has no file %s; set the params context and dockerfile", name))
 	case err != nil:
-		return nil, step.BadInput(fmt.Errorf("Dockerfile %s: %w; set the param dockerfile to a file inside the source workspace", name, cause(err)))
+		return nil, step.BadInput(fmt.Errorf("param dockerfile: %s: %w; it must name a file inside the source workspace", name, cause(err)))
 	}
 	ignore, err := readFile(root, name+".dockerignore")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,0 +1,10 @@
+FROM golang:alpine@sha256:GOLANG AS build
+ENV CGO_ENABLED=0
+WORKDIR /slipway-workspace
+COPY . .
+RUN go build -trimpath -ldflags='-s -w' -o /bin/feed-agg
+
+FROM gcr.io/distroless/static@sha256:DISTROLESS
+COPY conf.yaml /etc/feed-agg/conf.yaml
+COPY --from=build /bin/feed-agg /bin/feed-agg
+ENTRYPOINT ["/bin/feed-agg"]

@@ -1,0 +1,382 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	stdlog "log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// The test binary is also the program under test.
+func TestMain(m *testing.M) {
+	if os.Getenv("BE_PUSH") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// serve starts a registry on loopback behind a handler of the test's own.
+func serve(t *testing.T, before func(http.ResponseWriter, *http.Request) (done bool)) (host string) {
+	t.Helper()
+	handler := registry.New(registry.Logger(stdlog.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if before == nil || !before(w, r) {
+			handler.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// built is what the steps before have left.
+type built struct {
+	root   string
+	digest v1.Hash
+	env    map[string]string
+	args   []string
+}
+
+func newBuilt(t *testing.T, image string) *built {
+	t.Helper()
+	b := &built{root: t.TempDir(), args: []string{"--insecure-registries", "--skip-tls-verify-registries"}}
+	for _, dir := range []string{"prepared", "results", "go"} {
+		if err := os.Mkdir(b.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	img, err := random.Image(5000, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.digest, err = img.Digest(); err != nil {
+		t.Fatal(err)
+	}
+	entry, err := layout.Write(b.path("layout"), empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := entry.AppendImage(img); err != nil {
+		t.Fatal(err)
+	}
+	p := plan.Plan{Started: time.Now(), Layout: b.path("layout"), ActionGraph: b.path("go/actions.json")}
+	if err := p.Write(b.path("prepared")); err != nil {
+		t.Fatal(err)
+	}
+	b.env = map[string]string{
+		"PREPARED_PATH":               b.path("prepared"),
+		"WORKSPACE_DOCKERCONFIG_PATH": "",
+		"PARAM_IMAGE":                 image,
+		"RESULT_IMAGE_URL_PATH":       b.path("results/IMAGE_URL"),
+		"RESULT_IMAGE_DIGEST_PATH":    b.path("results/IMAGE_DIGEST"),
+		"RESULT_BUILD_REPORT_PATH":    b.path("results/build-report"),
+		"HOME":                        b.path("home"),
+		"BE_PUSH":                     "1",
+	}
+	return b
+}
+
+func (b *built) path(name string) string { return filepath.Join(b.root, name) }
+
+func (b *built) write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(b.path(file), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *built) command(t *testing.T) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, b.args...)
+	for _, key := range slices.Sorted(maps.Keys(b.env)) {
+		cmd.Env = append(cmd.Env, key+"="+b.env[key])
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	return cmd, &stderr
+}
+
+func (b *built) run(t *testing.T) (code int, stderr string) {
+	t.Helper()
+	cmd, out := b.command(t)
+	_ = cmd.Run()
+	return cmd.ProcessState.ExitCode(), out.String()
+}
+
+// results are all result files, by name.
+func (b *built) results(t *testing.T) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(b.path("results"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := map[string]string{}
+	for _, entry := range entries {
+		content, err := os.ReadFile(b.path("results/" + entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		results[entry.Name()] = string(content)
+	}
+	return results
+}
+
+func (b *built) mustFail(t *testing.T, code int, want string) {
+	t.Helper()
+	got, stderr := b.run(t)
+	if got != code || !strings.HasSuffix(stderr, "push: "+want+"\n") {
+		t.Errorf("exit code %d, want %d\n%s\nwant %s", got, code, stderr, want)
+	}
+	if results := b.results(t); len(results) > 0 {
+		t.Errorf("there are results: %q", results)
+	}
+}
+
+func TestPush(t *testing.T) {
+	t.Parallel()
+	for title, tc := range map[string]struct{ param, url, actions, counts, log string }{
+		"a tag": {
+			"/team/feed-agg:v1", "/team/feed-agg:v1",
+			`[{"Mode":"build","Cmd":["compile"]},{"Mode":"build","Cmd":null},{"Mode":"build","Cmd":null},{"Mode":"link","Cmd":["link"]}]`,
+			`"compiled":1,"cached":2`, "build: 1 of 3 packages compiled, 2 from the cache; ",
+		},
+		"no tag":                          {"/feed-agg", "/feed-agg:latest", "", `"compiled":null,"cached":null`, "how many packages were compiled is not known: no go command left an account\n"},
+		"an account that is none":         {"/feed-agg", "/feed-agg:latest", `{"compiled":7}`, `"compiled":null,"cached":null`, "is not known: the action graph is no JSON array\n"},
+		"an account of no package at all": {"/feed-agg", "/feed-agg:latest", `[]`, `"compiled":null,"cached":null`, "is not known: the action graph names no package\n"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			host := serve(t, nil)
+			b := newBuilt(t, host+tc.param)
+			b.write(t, "go/actions.json", tc.actions)
+			code, stderr := b.run(t)
+			if code != 0 || !strings.HasPrefix(stderr, fmt.Sprintf("push %s%s@%s\n", host, tc.url, b.digest)) || !strings.Contains(stderr, tc.log) {
+				t.Fatalf("exit code %d\n%s", code, stderr)
+			}
+			results := b.results(t)
+			if len(results) != 3 || results["IMAGE_URL"] != host+tc.url || results["IMAGE_DIGEST"] != b.digest.String() {
+				t.Errorf("results %q", results)
+			}
+			var report struct{ Seconds *float64 }
+			if err := json.Unmarshal([]byte(results["build-report"]), &report); err != nil || report.Seconds == nil || !strings.HasSuffix(results["build-report"], ","+tc.counts+"}") {
+				t.Errorf("build-report %s, %v", results["build-report"], err)
+			}
+			tag, err := name.NewTag(host + tc.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pushed, err := remote.Head(tag); err != nil || pushed.Digest != b.digest {
+				t.Errorf("the registry has %v, %v", pushed, err)
+			}
+		})
+	}
+}
+
+func TestRefusedPush(t *testing.T) {
+	t.Parallel()
+	for title, tc := range map[string]struct {
+		status  int
+		said    string
+		answers string
+	}{
+		"no credentials": {http.StatusUnauthorized, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, "401, UNAUTHORIZED: authentication required"},
+		"no right":       {http.StatusForbidden, `{"errors":[{"code":"DENIED","message":"requested access to the resource\nis denied"}]}`, "403, DENIED: requested access to the resource is denied"},
+		"no word":        {http.StatusForbidden, ``, "403, Forbidden"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			host := serve(t, func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodGet || r.Method == http.MethodHead {
+					return false
+				}
+				w.WriteHeader(tc.status)
+				_, _ = io.WriteString(w, tc.said)
+				return true
+			})
+			newBuilt(t, host+"/team/app:1").mustFail(t, step.ExitBadInput, fmt.Sprintf(
+				"push %s/team/app:1: registry %s refused to push team/app (%s): bind the workspace dockerconfig to a registry secret with the right to push there", host, host, tc.answers))
+		})
+	}
+}
+
+func TestAPushThatFailsAtTheEndHasNoResult(t *testing.T) {
+	t.Parallel()
+	host := serve(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") {
+			return false
+		}
+		w.WriteHeader(http.StatusInsufficientStorage)
+		return true
+	})
+	newBuilt(t, host+"/app").mustFail(t, step.ExitFailed, fmt.Sprintf("push %s/app:latest: registry %s: 507, Insufficient Storage", host, host))
+}
+
+func TestAPassingFailureIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	var failed atomic.Bool
+	host := serve(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") && failed.CompareAndSwap(false, true) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	})
+	b := newBuilt(t, host+"/app")
+	if code, stderr := b.run(t); code != 0 || !failed.Load() || len(b.results(t)) != 3 {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	for image, want := range map[string]string{
+		"registry.example/app@sha256:" + strings.Repeat("0", 64): "param image: registry.example/app@sha256:" + strings.Repeat("0", 64) + " has a digest, which only the build decides; give a repository with or without a tag",
+		"registry.example/App": "param image: repository can only contain the characters `abcdefghijklmnopqrstuvwxyz0123456789_-./`: App",
+	} {
+		newBuilt(t, image).mustFail(t, step.ExitBadInput, want)
+	}
+	b := newBuilt(t, "registry.example/app")
+	b.env["WORKSPACE_DOCKERCONFIG_PATH"] = b.path("go")
+	b.mustFail(t, step.ExitBadInput, "workspace dockerconfig has none of config.json, .dockerconfigjson and a Google service account's key: file does not exist")
+}
+
+// Whatever a RUN instruction left where kaniko's image should be, this step's
+// files stay here.
+func TestALayoutIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	for title, tc := range map[string]struct {
+		forge func(t *testing.T, b *built)
+		want  string
+	}{
+		"none": {
+			func(t *testing.T, b *built) { must(t, os.RemoveAll(b.path("layout"))) },
+			"no such file or directory",
+		},
+		"a link as a blob": {
+			func(t *testing.T, b *built) {
+				blobs, err := filepath.Glob(b.path("layout/blobs/sha256/*"))
+				must(t, err)
+				must(t, os.Remove(blobs[0]))
+				must(t, os.Symlink(b.path("secret"), blobs[0]))
+			},
+			"is neither a file nor a folder",
+		},
+		"a link as the folder": {
+			func(t *testing.T, b *built) {
+				must(t, os.Rename(b.path("layout"), b.path("other")))
+				must(t, os.Symlink(b.path("other"), b.path("layout")))
+			},
+			"is neither a file nor a folder",
+		},
+		"two images": {
+			func(t *testing.T, b *built) {
+				img, err := random.Image(10, 1)
+				must(t, err)
+				must(t, layout.Path(b.path("layout")).AppendImage(img))
+			},
+			"index.json names 2 images, not one",
+		},
+		"an index": {
+			func(t *testing.T, b *built) {
+				must(t, os.RemoveAll(b.path("layout")))
+				entry, err := layout.Write(b.path("layout"), empty.Index)
+				must(t, err)
+				index, err := random.Index(10, 1, 1)
+				must(t, err)
+				must(t, entry.AppendIndex(index))
+			},
+			`index.json names a "application/vnd.oci.image.index.v1+json", not an image`,
+		},
+		"another manifest under the name": {
+			func(t *testing.T, b *built) { b.write(t, "layout/blobs/sha256/"+b.digest.Hex, `{"schemaVersion":2}`) },
+			"has another content",
+		},
+		"a name that is a path": {
+			func(t *testing.T, b *built) {
+				b.write(t, "layout/index.json", `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"sha256:../../../secret"}]}`)
+			},
+			"index.json: ",
+		},
+		"an endless index": {
+			func(t *testing.T, b *built) { must(t, os.Truncate(b.path("layout/index.json"), 1<<40)) },
+			"over the limit of 4194304",
+		},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			host := serve(t, func(http.ResponseWriter, *http.Request) bool { asked.Add(1); return false })
+			b := newBuilt(t, host+"/app")
+			b.write(t, "secret", "secret-word")
+			tc.forge(t, b)
+			code, stderr := b.run(t)
+			if code != step.ExitFailed || !strings.HasPrefix(stderr, "push: read the image that kaniko built: ") || !strings.Contains(stderr, tc.want) {
+				t.Errorf("exit code %d\n%s\nwant %s", code, stderr, tc.want)
+			}
+			if asked.Load() > 0 || len(b.results(t)) > 0 {
+				t.Errorf("the registry was asked %d times; results %q", asked.Load(), b.results(t))
+			}
+		})
+	}
+}
+
+func TestSIGTERMEndsAPush(t *testing.T) {
+	t.Parallel()
+	reached := make(chan struct{}, 100)
+	host := serve(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPost {
+			return false
+		}
+		reached <- struct{}{}
+		<-r.Context().Done()
+		return true
+	})
+	b := newBuilt(t, host+"/app")
+	cmd, stderr := b.command(t)
+	must(t, cmd.Start())
+	<-reached
+	started := time.Now()
+	must(t, cmd.Process.Signal(syscall.SIGTERM))
+	_ = cmd.Wait()
+	if took := time.Since(started); took > 2*time.Second || cmd.ProcessState.ExitCode() != step.ExitFailed {
+		t.Errorf("it took %v, exit code %d", took, cmd.ProcessState.ExitCode())
+	}
+	if want := fmt.Sprintf("push: push %s/app:latest: terminated signal received\n", host); !strings.HasSuffix(stderr.String(), want) || len(b.results(t)) > 0 {
+		t.Errorf("got\n%swant %sresults %q", stderr, want, b.results(t))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
