@@ -47,9 +47,6 @@ func removeAll(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := removeVolumes(); err != nil {
-		return err
-	}
 	for _, dir := range []string{StateDir, RunDir} {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
@@ -120,18 +117,6 @@ func removeGroup(group string) error {
 			return fmt.Errorf("remove cgroup %s: %w", group, err)
 		}
 	}
-}
-
-// volumesDir is where Kubernetes' host-path provisioner makes volumes; it has
-// no setting for it.
-const volumesDir = "/tmp/hostpath_pv"
-
-func removeVolumes() error {
-	// Module caches are read-only to their owner; root does not mind.
-	if err := os.RemoveAll(volumesDir); err != nil {
-		return fmt.Errorf("remove the volumes of claims: %w", err)
-	}
-	return nil
 }
 
 // Kubectl runs kubectl on the local cluster.

@@ -30,7 +30,7 @@ const (
 	golangImage  = "docker.io/library/golang:alpine"
 	alpineImage  = "docker.io/library/alpine:latest"
 	staticImage  = "gcr.io/distroless/static:latest"
-	busyboxImage = "cgr.dev/chainguard/busybox:latest"
+	busyboxImage = "docker.io/library/busybox:latest"
 	pauseImage   = "registry.k8s.io/pause:3.10"
 	gitImage     = "docker.io/alpine/git:latest"
 	// KanikoImage is what tasks/build.yaml uses by default.

@@ -157,14 +157,17 @@ hostnameOverride: slipway
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 iptables: {minSyncPeriod: 100ms}
 `,
-	"Corefile": `.:53 {
+	"Corefile": `cluster.local in-addr.arpa {
   bind ` + NodeIP + `
   errors
-  kubernetes cluster.local in-addr.arpa {
+  kubernetes {
     kubeconfig ` + Kubeconfig + `
     ttl 1
   }
-  # There is nothing else to be found from here: say so at once.
+}
+# There is nothing else to be found from here: say so at once.
+. {
+  bind ` + NodeIP + `
   template ANY ANY {
     rcode NXDOMAIN
   }

@@ -2,14 +2,18 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -101,20 +105,41 @@ func Up(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// clusterKey tells this version of the cluster from any other.
+// clusterKey tells this version of the cluster from any other: what its images
+// are made of, its parts, and everything else in this folder.
 func clusterKey(ctx context.Context) (string, error) {
-	key, err := imagesKey(ctx)
+	images, err := imagesKey(ctx)
 	if err != nil {
 		return "", err
 	}
+	h := sha256.New()
+	fmt.Fprintln(h, images)
 	for _, name := range parts.Names {
 		part, err := parts.Key(name)
 		if err != nil {
 			return "", err
 		}
-		key += " " + part
+		fmt.Fprintln(h, name, part)
 	}
-	return key, nil
+	_, here, _, _ := runtime.Caller(0)
+	err = filepath.WalkDir(filepath.Dir(here), func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == "parts":
+			return fs.SkipDir
+		case d.IsDir() || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(h, d.Name(), len(content))
+		h.Write(content)
+		return nil
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // isUp says whether the cluster that Up would bring up runs already.
@@ -264,9 +289,6 @@ func (b *boot) node(ctx context.Context) error {
 		"kube-controller-manager": {
 			kubeconfig, "--leader-elect=false", "--use-service-account-credentials", "--root-ca-file=" + caFile,
 			"--service-account-private-key-file=" + serviceAccountKey,
-			// Claims get real volumes, made when they are asked for and
-			// removed with them.
-			"--enable-hostpath-provisioner=true",
 		},
 		"kube-scheduler": {kubeconfig, "--leader-elect=false"},
 		"kube-proxy":     {"--config=" + StateDir + "/kube-proxy.yaml"},
@@ -282,7 +304,17 @@ func (b *boot) node(ctx context.Context) error {
 	if err := start("coredns", filepath.Join(coredns, "coredns"), []string{"-conf=" + StateDir + "/Corefile"}, nil); err != nil {
 		return err
 	}
-	if err := kubectl(ctx, services, "apply", "--server-side", "-f", "-"); err != nil {
+	if err := kubectl(ctx, services+volumes, "apply", "--server-side", "-f", "-"); err != nil {
+		return err
+	}
+	provisioner, err := parts.Dir("provisioner")
+	if err != nil {
+		return err
+	}
+	if err := start("provisioner", filepath.Join(provisioner, "local-path-provisioner"), []string{
+		"start", kubeconfig, "--namespace=" + volumesNamespace, "--configmap-name=local-path-config",
+		"--service-account-name=default", "--helper-image=busybox",
+	}, nil); err != nil {
 		return err
 	}
 	return waitFor(ctx, "the node", func(ctx context.Context) error {
@@ -291,15 +323,8 @@ func (b *boot) node(ctx context.Context) error {
 }
 
 // services gives the programs that run beside the cluster the names that pods
-// call them by, and claims a class.
-var services = service("registry", "registry", 5000, 5000) + service("registry", "private", 5001, 5001) + service("athens", "athens", 80, 3000) + `---
-apiVersion: storage.k8s.io/v1
-kind: StorageClass
-metadata:
-  name: standard
-  annotations: {storageclass.kubernetes.io/is-default-class: "true"}
-provisioner: kubernetes.io/host-path
-`
+// call them by.
+var services = service("registry", "registry", 5000, 5000) + service("registry", "private", 5001, 5001) + service("athens", "athens", 80, 3000)
 
 func service(namespace, name string, port, nodePort int) string {
 	return fmt.Sprintf(`---

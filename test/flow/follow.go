@@ -98,10 +98,10 @@ func (c *Cluster) WaitForRun(ctx context.Context, namespace, commit string) (nam
 	return name, err
 }
 
-// Follow shows a PipelineRun's steps as they happen and returns when all of it
-// has ended.
-func (c *Cluster) Follow(ctx context.Context, namespace, name string, out io.Writer) (*Run, error) {
-	f := &follower{cluster: c, namespace: namespace, out: out, start: time.Now(), seen: map[string]bool{}}
+// Follow shows a PipelineRun's steps as they happen, with the time since start,
+// and returns when all of it has ended.
+func (c *Cluster) Follow(ctx context.Context, namespace, name string, start time.Time, out io.Writer) (*Run, error) {
+	f := &follower{cluster: c, namespace: namespace, out: out, start: start, seen: map[string]bool{}}
 	run := &Run{Tasks: map[string]*v1.TaskRun{}, Ended: map[string]time.Time{}}
 	for {
 		var err error

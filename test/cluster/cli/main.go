@@ -22,6 +22,10 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if os.Getenv("KUBECONFIG") != "" {
+		fmt.Fprintln(os.Stderr, "KUBECONFIG is set: that cluster is used, and no local one is touched")
+		return nil
+	}
 	if len(args) == 1 && args[0] == "up" {
 		return cluster.Up(ctx, os.Stderr)
 	}

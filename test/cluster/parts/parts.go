@@ -21,7 +21,7 @@ import (
 )
 
 // Names lists the parts, the one that takes longest to build first.
-var Names = []string{"kubernetes", "tekton", "athens", "coredns", "registry", "kaniko", "ko", "triggers"}
+var Names = []string{"kubernetes", "tekton", "athens", "coredns", "provisioner", "registry", "kaniko", "ko", "triggers"}
 
 // CacheDir is where everything lives that is worth keeping between runs and
 // clones: $XDG_CACHE_HOME/slipway, by default ~/.cache/slipway.

@@ -1,0 +1,169 @@
+package flow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/restmapper"
+
+	"github.com/slipway-ci/slipway/test/cluster"
+)
+
+// Root is the repository's root folder.
+func Root() string {
+	_, here, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(here), "..", "..")
+}
+
+// Resolve builds the step images and returns the tasks, pipelines and triggers
+// that name them by digest, ready for [Cluster.Install].
+func Resolve(ctx context.Context) (string, error) {
+	var manifests bytes.Buffer
+	err := cluster.Resolve(ctx, &manifests, "tasks", "pipelines", "triggers")
+	return manifests.String(), err
+}
+
+// Install gives a namespace, which it makes, the tasks, pipelines and triggers,
+// the git-clone task if it has none, and the claim.
+func (c *Cluster) Install(ctx context.Context, namespace, resolved string) error {
+	_, err := c.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	manifests := resolved
+	if _, err := c.Tekton.TektonV1().Tasks(namespace).Get(ctx, "git-clone", metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		var gitClone bytes.Buffer
+		if err := cluster.Resolve(ctx, &gitClone, "test/cluster/manifests/git-clone.yaml"); err != nil {
+			return err
+		}
+		manifests += "\n---\n" + gitClone.String()
+	}
+	claim, err := os.ReadFile(filepath.Join(Root(), "examples", "app", "claim.yaml"))
+	if err != nil {
+		return err
+	}
+	return c.Apply(ctx, namespace, manifests+"\n---\n"+string(claim))
+}
+
+// webhookSecret is the git server's (test/cluster/manifests/git-server.yaml).
+const webhookSecret = "launch-the-webhook"
+
+// InstallTrigger makes pushes of the app become runs: examples/app/trigger.yaml
+// with this cluster's names. It returns when the listener takes events.
+func (c *Cluster) InstallTrigger(ctx context.Context, namespace, app string) error {
+	for _, file := range []string{"listener-binding.yaml", "trigger.yaml"} {
+		content, err := os.ReadFile(filepath.Join(Root(), "examples", "app", file))
+		if err != nil {
+			return err
+		}
+		if err := c.Apply(ctx, namespace, c.localize(string(content))); err != nil {
+			return err
+		}
+	}
+	if err := c.Apply(ctx, namespace, "{apiVersion: v1, kind: Secret, metadata: {name: slipway-webhook}, stringData: {token: "+webhookSecret+"}}"); err != nil {
+		return err
+	}
+	return eventually(ctx, time.Minute, "the EventListener", func(ctx context.Context) error {
+		listener, err := c.Kube.AppsV1().Deployments(namespace).Get(ctx, "el-slipway", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if listener.Status.AvailableReplicas == 0 {
+			return errors.New("deployment el-slipway has no replica that is ready; see its log")
+		}
+		return nil
+	})
+}
+
+// localize puts this cluster's registry and module proxy in the place of those
+// of an example Trigger, and adds where it finds base images.
+func (c *Cluster) localize(manifest string) string {
+	const binding = "    - ref: slipway-push\n"
+	return strings.NewReplacer(
+		"registry.example.com", c.Registry,
+		"http://athens.athens.svc.cluster.local", strconv.Quote(c.GoProxy),
+		binding, binding+"    - {name: registry-map, value: "+strconv.Quote(strings.Join(c.RegistryMaps, ";"))+"}\n",
+	).Replace(manifest)
+}
+
+// Apply applies every document of manifests, in namespace unless it names
+// another. The namespace's own service account exists afterwards: a namespace
+// that was just made lacks it for a moment.
+func (c *Cluster) Apply(ctx context.Context, namespace, manifests string) error {
+	client, err := dynamic.NewForConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.Kube.Discovery()))
+	documents := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := documents.Decode(&object.Object); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return fmt.Errorf("read manifests: %w", err)
+		}
+		if object.Object == nil {
+			continue
+		}
+		mapping, err := mapper.RESTMapping(object.GroupVersionKind().GroupKind(), object.GroupVersionKind().Version)
+		if err != nil {
+			return err
+		}
+		var resource dynamic.ResourceInterface = client.Resource(mapping.Resource)
+		if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+			if object.GetNamespace() == "" {
+				object.SetNamespace(namespace)
+			}
+			resource = client.Resource(mapping.Resource).Namespace(object.GetNamespace())
+		}
+		if _, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "slipway-test", Force: true}); err != nil {
+			return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+	}
+	return eventually(ctx, 30*time.Second, "service account default of namespace "+namespace, func(ctx context.Context) error {
+		_, err := c.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+}
+
+// Remove deletes a namespace and waits until it is gone.
+func (c *Cluster) Remove(ctx context.Context, namespace string) error {
+	namespaces := c.Kube.CoreV1().Namespaces()
+	if err := namespaces.Delete(ctx, namespace, metav1.DeleteOptions{}); apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return eventually(ctx, 2*time.Minute, "namespace "+namespace+" to be gone", func(ctx context.Context) error {
+		found, err := namespaces.Get(ctx, namespace, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		var left []string
+		for _, condition := range found.Status.Conditions {
+			left = append(left, condition.Message)
+		}
+		return fmt.Errorf("it is %s: %s", found.Status.Phase, strings.Join(left, "; "))
+	})
+}
