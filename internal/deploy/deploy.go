@@ -1,6 +1,6 @@
 // Package deploy renders a kustomize overlay with the built images in it,
-// applies it, and waits until it is rolled out. A file a verb: render, image,
-// apply, wait, report.
+// applies it, and waits until it is rolled out. A file a verb: confine, render,
+// apply, wait, explain, report.
 package deploy
 
 import (

@@ -13,11 +13,11 @@ const (
 func TestParseImage(t *testing.T) {
 	t.Parallel()
 	for param, want := range map[string]image{
-		"r.test/feed-agg@" + digestA:                     {"r.test/feed-agg", "r.test/feed-agg", "", digestA},
-		"r.test:5000/team/feed-agg:v1@" + digestA:        {"r.test:5000/team/feed-agg", "r.test:5000/team/feed-agg", "v1", digestA},
-		"r.test:5000/feed-agg@" + digestA:                {"r.test:5000/feed-agg", "r.test:5000/feed-agg", "", digestA},
-		"feed-agg=r.test/feed-agg:v1@" + digestA:         {"feed-agg", "r.test/feed-agg", "v1", digestA},
-		"=r.test/feed-agg@" + digestA:                    {"r.test/feed-agg", "r.test/feed-agg", "", digestA},
+		"r.test/feed-agg@" + digestA:                         {"r.test/feed-agg", "r.test/feed-agg", "", digestA},
+		"r.test:5000/team/feed-agg:v1@" + digestA:            {"r.test:5000/team/feed-agg", "r.test:5000/team/feed-agg", "v1", digestA},
+		"r.test:5000/feed-agg@" + digestA:                    {"r.test:5000/feed-agg", "r.test:5000/feed-agg", "", digestA},
+		"feed-agg=r.test/feed-agg:v1@" + digestA:             {"feed-agg", "r.test/feed-agg", "v1", digestA},
+		"=r.test/feed-agg@" + digestA:                        {"r.test/feed-agg", "r.test/feed-agg", "", digestA},
 		"old.test/app=registry.registry:5000/app@" + digestA: {"old.test/app", "registry.registry:5000/app", "", digestA},
 	} {
 		got, err := parseImage(param)

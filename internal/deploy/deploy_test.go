@@ -1,0 +1,50 @@
+package deploy
+
+import (
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// TestRunRefuses: what is wrong with the step's own input is said before any
+// cluster is asked.
+func TestRunRefuses(t *testing.T) {
+	t.Parallel()
+	source := tree(t, "", map[string]string{"overlay/kustomization.yaml": "configMapGenerator: [{name: conf, literals: [a=b]}]\n"})
+	kubeconfig := t.TempDir()
+	const content = "apiVersion: v1\nkind: Config\ncontexts: []\n"
+	if err := os.WriteFile(filepath.Join(kubeconfig, "kubeconfig"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		env    map[string]string
+		images []string
+		want   string
+	}{
+		"no overlay":         {env: map[string]string{"PARAM_OVERLAY": ""}, want: "PARAM_OVERLAY"},
+		"timeout of nothing": {env: map[string]string{"PARAM_TIMEOUT": "0s"}, want: "timeout 0s: give a duration above 0, such as 5m"},
+		"timeout in words":   {env: map[string]string{"PARAM_TIMEOUT": "five minutes"}, want: "five minutes"},
+		"image by tag":       {images: []string{"r.test/feed-agg:v1"}, want: `image "r.test/feed-agg:v1" has no digest`},
+		"no cluster":         {want: "no cluster to deploy to: this does not run in one; bind the workspace kubeconfig"},
+		"context alone":      {env: map[string]string{"PARAM_CONTEXT": "prod"}, want: `context "prod" is given without a kubeconfig; bind the workspace kubeconfig`},
+		"empty workspace":    {env: map[string]string{"WORKSPACE_KUBECONFIG_PATH": t.TempDir()}, want: "the kubeconfig workspace has no file named kubeconfig"},
+		"unknown context":    {env: map[string]string{"WORKSPACE_KUBECONFIG_PATH": kubeconfig, "PARAM_CONTEXT": "prod"}, want: `context "prod" does not exist`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := map[string]string{"WORKSPACE_SOURCE_PATH": source, "PARAM_OVERLAY": "overlay", "PARAM_TIMEOUT": "5m"}
+			maps.Copy(env, tc.env)
+			err := Run(t.Context(), tc.images, envconfig.MapLookuper(env), io.Discard)
+			if step.ExitCode(err) != step.ExitBadInput || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%v, want bad input: %s", err, tc.want)
+			}
+		})
+	}
+}
