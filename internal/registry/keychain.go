@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -60,7 +61,10 @@ func Credentials(dir string) (authn.Keychain, error) {
 			}
 		}
 	}
-	if len(chains) == 0 {
+	// A secret that is optional and does not exist is mounted all the same, as
+	// a folder without a key ("..data" is the kubelet's own).
+	keys := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !strings.HasPrefix(e.Name(), "..") })
+	if len(chains) == 0 && keys {
 		return nil, fmt.Errorf("workspace dockerconfig has none of config.json, .dockerconfigjson and a Google service account's key: %w", fs.ErrNotExist)
 	}
 	return authn.NewMultiKeychain(append(chains, authn.DefaultKeychain)...), nil

@@ -224,8 +224,13 @@ func TestBadSecretsAreNamedAndNotQuoted(t *testing.T) {
 			t.Errorf("%q: got %v", content, err)
 		}
 	}
-	if _, err := registry.Credentials(t.TempDir()); err == nil {
-		t.Error("an empty secret was taken")
+	foreign := t.TempDir()
+	write(t, filepath.Join(foreign, "password"), "secret")
+	if _, err := registry.Credentials(foreign); err == nil || !strings.HasPrefix(err.Error(), "workspace dockerconfig has none of config.json") {
+		t.Errorf("a secret of another kind: got %v", err)
+	}
+	if _, err := registry.Credentials(t.TempDir()); err != nil {
+		t.Errorf("an optional secret that does not exist: %v", err)
 	}
 	if _, err := registry.Credentials(filepath.Join(t.TempDir(), "absent")); err == nil {
 		t.Error("an absent secret was taken")
