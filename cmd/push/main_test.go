@@ -264,6 +264,7 @@ func TestBadInput(t *testing.T) {
 		newBuilt(t, image).mustFail(t, step.ExitBadInput, want)
 	}
 	b := newBuilt(t, "registry.example/app")
+	b.write(t, "go/password", "secret")
 	b.env["WORKSPACE_DOCKERCONFIG_PATH"] = b.path("go")
 	b.mustFail(t, step.ExitBadInput, "workspace dockerconfig has none of config.json, .dockerconfigjson and a Google service account's key: file does not exist")
 }
