@@ -36,6 +36,8 @@ type Cluster struct {
 	// RegistryMaps tells where images of other registries are found, in the
 	// form of the build task's param; empty where they can be pulled.
 	RegistryMaps []string
+	// InsecureRegistry is Registry where that has no TLS.
+	InsecureRegistry string
 }
 
 // Connect reaches the cluster of KUBECONFIG: call [cluster.Enter] before. On
@@ -57,7 +59,7 @@ func Connect(ctx context.Context) (*Cluster, error) {
 	}
 	c := &Cluster{Config: config, Kube: kube, Tekton: tektonClient}
 	if cluster.Local() {
-		c.Registry, c.GoProxy, c.RegistryMaps = cluster.Registry, cluster.GoProxy, cluster.Mirrors()
+		c.Registry, c.InsecureRegistry, c.GoProxy, c.RegistryMaps = cluster.Registry, cluster.Registry, cluster.GoProxy, cluster.Mirrors()
 		return c, nil
 	}
 	c.Registry = os.Getenv("SLIPWAY_REGISTRY")

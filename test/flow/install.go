@@ -99,7 +99,9 @@ func (c *Cluster) localize(manifest string) string {
 	return strings.NewReplacer(
 		"registry.example.com", c.Registry,
 		"http://athens.athens.svc.cluster.local", strconv.Quote(c.GoProxy),
-		binding, binding+"    - {name: registry-map, value: "+strconv.Quote(strings.Join(c.RegistryMaps, ";"))+"}\n",
+		binding, binding+
+			"    - {name: registry-map, value: "+strconv.Quote(strings.Join(c.RegistryMaps, ";"))+"}\n"+
+			"    - {name: insecure-registry, value: "+strconv.Quote(c.InsecureRegistry)+"}\n",
 	).Replace(manifest)
 }
 
