@@ -1,7 +1,17 @@
-# Four verbs do everything: demo, test, cluster, cluster-down. See README.md.
+# Run as root on Debian, or with KUBECONFIG for a cluster of your own: README.md.
 
-.PHONY: cluster cluster-down
-cluster: ## Bring up a real single-node cluster with Tekton (root on Debian)
+.PHONY: demo test unit cluster cluster-down
+
+demo: cluster ## A push becomes a running app; one line changed; nothing changed
+	@go run ./test/demo
+
+test: ## Every level of the tests; leaves nothing running
+	@go run ./test/suite
+
+unit: ## The fast levels: packages, contract, programs, lint
+	@go run ./test/suite unit lint
+
+cluster: ## Bring up a real single-node cluster with Tekton
 	@go run ./test/cluster/cli up
 
 cluster-down: ## Remove it again, all of it

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -117,9 +116,4 @@ func removeGroup(group string) error {
 			return fmt.Errorf("remove cgroup %s: %w", group, err)
 		}
 	}
-}
-
-// Kubectl runs kubectl on the local cluster.
-func Kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(StateDir, "kubectl"), args...)
 }

@@ -46,7 +46,7 @@ func Up(ctx context.Context, out io.Writer) error {
 		return nil
 	}
 
-	p := &progress{out: out, start: time.Now(), total: 9}
+	p := &progress{out: out, start: time.Now(), total: 10}
 	p.say("logs are in %s", LogDir)
 	for _, name := range parts.Names {
 		if !parts.Built(name) {
@@ -67,6 +67,9 @@ func Up(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
+	if err := p.step(ctx, "Go modules of Slipway and the example app", downloadModules); err != nil {
+		return err
+	}
 	var initial layout.Path
 	if err := p.step(ctx, "images of Tekton and kaniko, stand-ins for base images", func(ctx context.Context) (err error) {
 		initial, err = images(ctx, LogDir)
@@ -74,7 +77,7 @@ func Up(ctx context.Context, out io.Writer) error {
 	}); err != nil {
 		return err
 	}
-	if err := p.step(ctx, "clear what an earlier run left", func(ctx context.Context) error { return removeAll(ctx) }); err != nil {
+	if err := p.step(ctx, "clear what an earlier run left", removeAll); err != nil {
 		return err
 	}
 	b := &boot{images: initial}
@@ -105,6 +108,24 @@ func Up(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// downloadModules gets, while there is still a way out, what is built inside the
+// network namespace: by ko, and by builds that ask Athens.
+func downloadModules(ctx context.Context) error {
+	_, here, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(here), "..", "..")
+	for dir, args := range map[string][]string{
+		".":                 {"list", "-deps", "./cmd/...", "./test/cluster/..."},
+		"examples/feed-agg": {"mod", "download"},
+	} {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir = filepath.Join(root, dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go %s in %s: %w: %s", strings.Join(args, " "), dir, err, lastLines(string(out), 5))
+		}
+	}
+	return nil
+}
+
 // clusterKey tells this version of the cluster from any other: what its images
 // are made of, its parts, and everything else in this folder.
 func clusterKey(ctx context.Context) (string, error) {
@@ -126,7 +147,7 @@ func clusterKey(ctx context.Context) (string, error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && d.Name() == "parts":
+		case d.IsDir() && (d.Name() == "parts" || d.Name() == "lifecycle"):
 			return fs.SkipDir
 		case d.IsDir() || strings.HasSuffix(path, "_test.go"):
 			return nil

@@ -65,7 +65,7 @@ func run(ctx context.Context, env envconfig.Lookuper, log io.Writer) error {
 		return step.BadInput(err)
 	}
 	dir := filepath.Join(config.Output, config.Subdirectory)
-	if err := prepare(config, dir); err != nil {
+	if err := prepare(config); err != nil {
 		return fmt.Errorf("prepare %s: %w", dir, err)
 	}
 	repository := &repository{dir: dir, config: config, log: log}
@@ -101,8 +101,8 @@ func (c Config) check() error {
 	return nil
 }
 
-// prepare makes dir, and empties it where the Task is asked to.
-func prepare(config Config, dir string) error {
+// prepare makes the folder to clone into, and empties it where the Task is asked to.
+func prepare(config Config) error {
 	root, err := os.OpenRoot(config.Output)
 	if err != nil {
 		return err
