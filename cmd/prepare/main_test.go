@@ -440,7 +440,7 @@ func TestBadInput(t *testing.T) {
 			"param context: app: path escapes from parent; it must name a folder inside the source workspace",
 		},
 		"no Dockerfile": {
-			func(_ *testing.T, w *world) {},
+			func(*testing.T, *world) {},
 			"no Dockerfile: the source workspace has no file Dockerfile; set the params context and dockerfile",
 		},
 		"no Dockerfile in the context": {

@@ -105,7 +105,7 @@ type derivation struct {
 // replace puts text in place of a word of i. An ONBUILD runs once in each
 // stage built on its own, but is edited once.
 func (d *derivation) replace(i *instruction, word span, text, why string) {
-	e := i.joined.replace(word, text)
+	e := i.joined.replace(word, text) //nolint:staticcheck // joined says what is edited: the source, not the instruction
 	place := span{e.start, e.end}
 	if d.edited[place] || i.raw(word) == text {
 		return
@@ -170,7 +170,7 @@ func (d *derivation) pin(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s:%d: COPY --from=%s: no stage has this name, and as an image: %w", d.file.name, i.line, c.From, err)
 			}
-			flag, _ := i.flag("from")
+			flag := i.flag("from")
 			if slices.ContainsFunc(n.places, func(p place) bool { return p.in == i && p.role == copied && d.mount(p.full) != "" }) {
 				// A stage would lose these very files to the mount.
 				d.replace(i, flag, "--from="+ref, "the digest of "+c.From+"; kaniko fetches it itself")
@@ -222,7 +222,7 @@ func (d *derivation) addStages(first int, stages []string) {
 				continue
 			}
 			if number, err := strconv.Atoi(c.From); err == nil && number >= first && number < len(d.nodes) {
-				flag, _ := i.flag("from")
+				flag := i.flag("from")
 				d.replace(i, flag, fmt.Sprintf("--from=%d", number+len(stages)), "the stage's number, now that stages are added before it")
 			}
 		}
@@ -255,14 +255,14 @@ func (d *derivation) unusedName(name string) string {
 	return name
 }
 
-// flag is the place of a flag.
-func (i *instruction) flag(name string) (span, bool) {
+// flag is the place of a flag, an empty one if i has no such flag.
+func (i *instruction) flag(name string) span {
 	for n, flag := range i.flags {
 		if strings.HasPrefix(flag, "--"+name+"=") {
-			return i.flagSpans[n], true
+			return i.flagSpans[n]
 		}
 	}
-	return span{}, false
+	return span{}
 }
 
 // keyword is the instruction's name, in capitals.

@@ -205,7 +205,7 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 			from = "/"
 			for mount := range moves[p.of] {
 				if !within(p.full, mount) && covers(p.full, mount) {
-					return d.stuck(p.in, p.in.line, mount, fmt.Sprintf("COPY takes %s along", mount))
+					return d.stuck(p.in.line, mount, fmt.Sprintf("COPY takes %s along", mount))
 				}
 			}
 		}
@@ -214,7 +214,7 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 			text := substitute(raw, mount, moves[p.of][mount])
 			shared := !slices.Contains(n.body, p.in) && d.nodes[n.parent].final
 			if shared || d.resolve(p, text, from) != want {
-				return d.stuck(p.in, p.in.line, mount, fmt.Sprintf("%s reaches it by way of %s", p.in.keyword(), raw))
+				return d.stuck(p.in.line, mount, fmt.Sprintf("%s reaches it by way of %s", p.in.keyword(), raw))
 			}
 			d.replace(p.in, p.word, text, fmt.Sprintf("kaniko drops what is copied to %s, a mount of the build pod", mount))
 		}
@@ -271,15 +271,15 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 		}
 		if own {
 			if at := mentions(i.text, mount); at >= 0 {
-				return d.stuck(i, d.lineOf(i.at[at]), mount, i.keyword()+" names it")
+				return d.stuck(d.lineOf(i.at[at]), mount, i.keyword()+" names it")
 			}
 		}
 		if slices.ContainsFunc(values, func(value string) bool { return mentions(value, mount) >= 0 }) {
-			return d.stuck(i, i.line, mount, i.keyword()+" is given it")
+			return d.stuck(i.line, mount, i.keyword()+" is given it")
 		}
 		for _, heredoc := range i.heredocs {
 			if mentions(heredoc.Content, mount) >= 0 {
-				return d.stuck(i, d.heredocLine(i, mount), mount, "the heredoc names it")
+				return d.stuck(d.heredocLine(i, mount), mount, "the heredoc names it")
 			}
 		}
 	}
@@ -288,7 +288,7 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 
 // stuck is the refusal of a Dockerfile that would need a path moved which
 // cannot be.
-func (d *derivation) stuck(i *instruction, line int, mount, why string) *Error {
+func (d *derivation) stuck(line int, mount, why string) *Error {
 	problem := fmt.Sprintf("kaniko drops what is copied to %s, a mount of the build pod", mount)
 	if first := d.firstUse(mount); first != line {
 		problem += fmt.Sprintf(" (line %d)", first)

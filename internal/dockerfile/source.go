@@ -135,18 +135,19 @@ func flagSpans(line string, pos int, escape rune) (flags []span, rest int) {
 			return flags, pos
 		}
 		start, quote, bare := pos, byte(0), 0 // bare counts characters without quotes
+	word:
 		for ; pos < len(line); pos++ {
-			c := line[pos]
-			if rune(c) == escape {
+			switch c := line[pos]; {
+			case rune(c) == escape:
 				pos++
 				bare++
-			} else if c == quote {
+			case c == quote:
 				quote = 0
-			} else if quote == 0 && (c == '"' || c == '\'') {
+			case quote == 0 && (c == '"' || c == '\''):
 				quote = c
-			} else if quote == 0 && unicode.IsSpace(rune(c)) {
-				break
-			} else {
+			case quote == 0 && unicode.IsSpace(rune(c)):
+				break word
+			default:
 				bare++
 			}
 		}

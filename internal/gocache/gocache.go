@@ -23,6 +23,7 @@ import (
 // Name is one of the caches on a volume.
 type Name string
 
+// The caches: Go's own two, and the base images that builds start from.
 const (
 	GoBuild Name = "go-build"
 	GoMod   Name = "go-mod"

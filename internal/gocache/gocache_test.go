@@ -88,7 +88,7 @@ func TestReadCompiled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close() //nolint:errcheck // only read from
+	defer file.Close()
 	want := gocache.Compiled{Compiled: 1, Cached: 60}
 	if got, err := gocache.ReadCompiled(file); err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)

@@ -149,7 +149,7 @@ func execute(ctx context.Context, executor string, p *plan.Plan, stdout, stderr 
 	if err != nil {
 		return fmt.Errorf("make a pipe for kaniko's output: %w", err)
 	}
-	defer reader.Close() //nolint:errcheck // only read from
+	defer reader.Close()
 
 	cmd := exec.CommandContext(ctx, executor, p.Args...)
 	cmd.Env = os.Environ()

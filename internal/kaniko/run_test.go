@@ -33,11 +33,11 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv("STEP_UNDER_TEST") != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
 		err := kaniko.Run(ctx, envconfig.OsLookuper(), os.Stdout, os.Stderr)
 		if err != nil && !errors.Is(err, kaniko.ErrFailed) {
 			fmt.Fprintln(os.Stderr, err)
 		}
+		stop()
 		os.Exit(step.ExitCode(err))
 	}
 	os.Exit(m.Run())

@@ -26,7 +26,7 @@ func readSource(c *Config) (*source, error) {
 	if err != nil {
 		return nil, step.BadInput(fmt.Errorf("workspace source: %w", err))
 	}
-	defer root.Close() //nolint:errcheck // only read from
+	defer root.Close()
 
 	info, err := root.Stat(c.Context)
 	switch {

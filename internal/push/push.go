@@ -174,6 +174,6 @@ func readCompiled(path string) (gocache.Compiled, error) {
 	if err != nil {
 		return gocache.Compiled{}, err
 	}
-	defer file.Close() //nolint:errcheck // only read from
+	defer file.Close()
 	return gocache.ReadCompiled(file)
 }
