@@ -32,8 +32,9 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout); err != nil {
+	err := run(ctx, os.Stdout)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -56,7 +57,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := cluster.Enter(); err != nil {
 		return err
 	}
-	c, err := flow.Connect(ctx)
+	c, err := flow.Connect()
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := c.Install(ctx, namespace, resolved); err != nil {
 		return err
 	}
-	if err := c.InstallTrigger(ctx, namespace, app); err != nil {
+	if err := c.InstallTrigger(ctx, namespace, flow.App{Name: app, Repository: repository, Overlay: "kustomize/overlays/cluster30"}); err != nil {
 		return err
 	}
 

@@ -42,7 +42,7 @@ type Cluster struct {
 
 // Connect reaches the cluster of KUBECONFIG: call [cluster.Enter] before. On
 // somebody's own cluster SLIPWAY_REGISTRY names the registry.
-func Connect(ctx context.Context) (*Cluster, error) {
+func Connect() (*Cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return nil, err
@@ -63,11 +63,11 @@ func Connect(ctx context.Context) (*Cluster, error) {
 		return c, nil
 	}
 	c.Registry = os.Getenv("SLIPWAY_REGISTRY")
-	return c, c.check(ctx)
+	return c, c.check()
 }
 
 // check says what a cluster that is not ours lacks.
-func (c *Cluster) check(ctx context.Context) error {
+func (c *Cluster) check() error {
 	var missing []error
 	if c.Registry == "" {
 		missing = append(missing, errors.New("SLIPWAY_REGISTRY is not set: name a registry that pods can push to, and nodes pull from, without credentials"))
@@ -94,8 +94,8 @@ func (c *Cluster) check(ctx context.Context) error {
 	return nil
 }
 
-// eventually waits until ok returns nil; its error says what was still wrong.
-func eventually(ctx context.Context, within time.Duration, what string, ok func(context.Context) error) error {
+// Eventually waits until ok returns nil; its error says what was still wrong.
+func Eventually(ctx context.Context, within time.Duration, what string, ok func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
 		last = ok(ctx)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -82,7 +83,7 @@ func (r *Run) Seconds(task string) float64 {
 
 // WaitForRun finds the PipelineRun that a push of commit becomes.
 func (c *Cluster) WaitForRun(ctx context.Context, namespace, commit string) (name string, err error) {
-	err = eventually(ctx, time.Minute, "a PipelineRun of commit "+commit, func(ctx context.Context) error {
+	err = Eventually(ctx, time.Minute, "a PipelineRun of commit "+commit, func(ctx context.Context) error {
 		runs, err := c.Tekton.TektonV1().PipelineRuns(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -119,9 +120,7 @@ func (c *Cluster) Follow(ctx context.Context, namespace, name string, start time
 			if _, ended := run.Ended[id]; !ended && task.IsDone() {
 				run.Ended[id] = time.Now()
 			}
-			if err := f.task(ctx, id, &task); err != nil {
-				return nil, err
-			}
+			f.task(ctx, id, &task)
 		}
 		if run.IsDone() {
 			f.streams.Wait()
@@ -151,13 +150,13 @@ type follower struct {
 
 // task reads the log of every step that has started, and tells what a pod that
 // does not start waits for.
-func (f *follower) task(ctx context.Context, id string, task *v1.TaskRun) error {
+func (f *follower) task(ctx context.Context, id string, task *v1.TaskRun) {
 	if task.Status.PodName == "" {
-		return nil
+		return
 	}
 	pod, err := f.cluster.Kube.CoreV1().Pods(f.namespace).Get(ctx, task.Status.PodName, metav1.GetOptions{})
 	if err != nil {
-		return nil // a cancelled run's pod is gone
+		return // a cancelled run's pod is gone
 	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse && !f.seen[pod.Name+condition.Message] {
@@ -178,7 +177,6 @@ func (f *follower) task(ctx context.Context, id string, task *v1.TaskRun) error 
 		}
 		f.streams.Go(func() { f.stream(ctx, pod.Name, container.Name, label) })
 	}
-	return nil
 }
 
 func (f *follower) stream(ctx context.Context, pod, container, label string) {
@@ -195,9 +193,14 @@ func (f *follower) stream(ctx context.Context, pod, container, label string) {
 	}
 }
 
+// colour is what a program writes to a terminal to colour its words; a log file
+// and a test's message are none (kaniko writes it all the same).
+var colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+
 // say shows a line with the time since the run began, and the step's name where
 // it is another than before.
 func (f *follower) say(label, line string) {
+	line = colour.ReplaceAllString(line, "")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lines = append(f.lines, label+": "+line)

@@ -62,25 +62,37 @@ func (c *Cluster) Install(ctx context.Context, namespace, resolved string) error
 	return c.Apply(ctx, namespace, manifests+"\n---\n"+string(claim))
 }
 
-// webhookSecret is the git server's (test/cluster/manifests/git-server.yaml).
-const webhookSecret = "launch-the-webhook"
+// WebhookSecret is the git server's (test/cluster/manifests/git-server.yaml).
+const WebhookSecret = "launch-the-webhook"
+
+// App is what an app has in place of the names in examples/app.
+type App struct {
+	Name       string // in place of feed-agg: of the app, its image and its runs
+	Repository string // on the git server, in place of example/feed-agg
+	Overlay    string // folder of its kustomize overlay
+}
 
 // InstallTrigger makes pushes of the app become runs: examples/app/trigger.yaml
-// with this cluster's names. It returns when the listener takes events.
-func (c *Cluster) InstallTrigger(ctx context.Context, namespace, app string) error {
+// with the names of this app and cluster. It returns when the listener takes
+// events.
+func (c *Cluster) InstallTrigger(ctx context.Context, namespace string, app App) error {
+	const binding = "    - ref: slipway-push\n"
+	addition := strings.NewReplacer(binding, binding+
+		"    - {name: registry-map, value: "+strconv.Quote(strings.Join(c.RegistryMaps, ";"))+"}\n"+
+		"    - {name: insecure-registry, value: "+strconv.Quote(c.InsecureRegistry)+"}\n")
 	for _, file := range []string{"listener-binding.yaml", "trigger.yaml"} {
-		content, err := os.ReadFile(filepath.Join(Root(), "examples", "app", file))
+		example, err := c.example(file, namespace, app)
 		if err != nil {
 			return err
 		}
-		if err := c.Apply(ctx, namespace, c.localize(string(content))); err != nil {
+		if err := c.Apply(ctx, namespace, addition.Replace(example)); err != nil {
 			return err
 		}
 	}
-	if err := c.Apply(ctx, namespace, "{apiVersion: v1, kind: Secret, metadata: {name: slipway-webhook}, stringData: {token: "+webhookSecret+"}}"); err != nil {
+	if err := c.Apply(ctx, namespace, "{apiVersion: v1, kind: Secret, metadata: {name: slipway-webhook}, stringData: {token: "+WebhookSecret+"}}"); err != nil {
 		return err
 	}
-	return eventually(ctx, time.Minute, "the EventListener", func(ctx context.Context) error {
+	return Eventually(ctx, time.Minute, "the EventListener", func(ctx context.Context) error {
 		listener, err := c.Kube.AppsV1().Deployments(namespace).Get(ctx, "el-slipway", metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -92,17 +104,23 @@ func (c *Cluster) InstallTrigger(ctx context.Context, namespace, app string) err
 	})
 }
 
-// localize puts this cluster's registry and module proxy in the place of those
-// of an example Trigger, and adds where it finds base images.
-func (c *Cluster) localize(manifest string) string {
-	const binding = "    - ref: slipway-push\n"
+// example is a file of examples/app with the names of this cluster and app in
+// the place of the example's.
+func (c *Cluster) example(file, namespace string, app App) (string, error) {
+	content, err := os.ReadFile(filepath.Join(Root(), "examples", "app", file))
+	if err != nil {
+		return "", err
+	}
 	return strings.NewReplacer(
 		"registry.example.com", c.Registry,
 		"http://athens.athens.svc.cluster.local", strconv.Quote(c.GoProxy),
-		binding, binding+
-			"    - {name: registry-map, value: "+strconv.Quote(strings.Join(c.RegistryMaps, ";"))+"}\n"+
-			"    - {name: insecure-registry, value: "+strconv.Quote(c.InsecureRegistry)+"}\n",
-	).Replace(manifest)
+		"https://github.com/example/feed-agg.git", repositoryURL(app.Repository),
+		"example/feed-agg", app.Repository,
+		"kustomize/overlays/cluster30", app.Overlay,
+		"slipway-listener-feed-agg", "slipway-listener-"+namespace,
+		"namespace: feed-agg", "namespace: "+namespace,
+		"feed-agg", app.Name,
+	).Replace(string(content)), nil
 }
 
 // Apply applies every document of manifests, in namespace unless it names
@@ -140,7 +158,7 @@ func (c *Cluster) Apply(ctx context.Context, namespace, manifests string) error 
 			return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
-	return eventually(ctx, 30*time.Second, "service account default of namespace "+namespace, func(ctx context.Context) error {
+	return Eventually(ctx, 30*time.Second, "service account default of namespace "+namespace, func(ctx context.Context) error {
 		_, err := c.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
@@ -154,7 +172,7 @@ func (c *Cluster) Remove(ctx context.Context, namespace string) error {
 	} else if err != nil {
 		return err
 	}
-	return eventually(ctx, 2*time.Minute, "namespace "+namespace+" to be gone", func(ctx context.Context) error {
+	return Eventually(ctx, 2*time.Minute, "namespace "+namespace+" to be gone", func(ctx context.Context) error {
 		found, err := namespaces.Get(ctx, namespace, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):

@@ -37,7 +37,9 @@ func (c *Cluster) NewRepository(ctx context.Context, name, from, dir string) (*R
 }
 
 // URL is the repository's as pods call it.
-func (r *Repository) URL() string { return cluster.Git + "/" + r.name + ".git" }
+func (r *Repository) URL() string { return repositoryURL(r.name) }
+
+func repositoryURL(name string) string { return cluster.Git + "/" + name + ".git" }
 
 // Replace changes a file of the working copy. Text that does not occur exactly
 // once is an error: a test that changes nothing shows nothing.

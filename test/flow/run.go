@@ -1,0 +1,50 @@
+package flow
+
+import (
+	"context"
+	"slices"
+
+	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// NewRun is examples/app/run.yaml with the names of this cluster and app, for a
+// commit. Everything of the app goes to namespace, whatever its overlay says.
+func (c *Cluster) NewRun(namespace string, app App, commit string) (*v1.PipelineRun, error) {
+	example, err := c.example("run.yaml", namespace, app)
+	if err != nil {
+		return nil, err
+	}
+	run := &v1.PipelineRun{}
+	if err := yaml.UnmarshalStrict([]byte(example), run); err != nil {
+		return nil, err
+	}
+	run.Namespace = namespace
+	SetParam(run, "revision", *v1.NewStructuredValues(commit))
+	SetParam(run, "namespace", *v1.NewStructuredValues(namespace))
+	SetParam(run, "registry-maps", Array(c.RegistryMaps...))
+	if c.InsecureRegistry != "" {
+		SetParam(run, "insecure-registries", Array(c.InsecureRegistry))
+	}
+	return run, nil
+}
+
+// Array is the value of an array param.
+func Array(values ...string) v1.ParamValue {
+	return v1.ParamValue{Type: v1.ParamTypeArray, ArrayVal: values}
+}
+
+// SetParam gives one of a run's params another value.
+func SetParam(run *v1.PipelineRun, name string, value v1.ParamValue) {
+	run.Spec.Params = append(slices.DeleteFunc(run.Spec.Params, func(p v1.Param) bool { return p.Name == name }), v1.Param{Name: name, Value: value})
+}
+
+// Start creates a run and returns its name.
+func (c *Cluster) Start(ctx context.Context, run *v1.PipelineRun) (name string, err error) {
+	created, err := c.Tekton.TektonV1().PipelineRuns(run.Namespace).Create(ctx, run, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	return created.Name, nil
+}
