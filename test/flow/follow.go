@@ -102,7 +102,7 @@ func (c *Cluster) WaitForRun(ctx context.Context, namespace, commit string) (nam
 // Follow shows a PipelineRun's steps as they happen, with the time since start,
 // and returns when all of it has ended.
 func (c *Cluster) Follow(ctx context.Context, namespace, name string, start time.Time, out io.Writer) (*Run, error) {
-	f := &follower{cluster: c, namespace: namespace, out: out, start: start, seen: map[string]bool{}}
+	f := &follower{cluster: c, namespace: namespace, out: out, start: start, seen: map[string]bool{}, streams: map[string]*sync.WaitGroup{}}
 	run := &Run{Tasks: map[string]*v1.TaskRun{}, Ended: map[string]time.Time{}}
 	for {
 		var err error
@@ -117,13 +117,13 @@ func (c *Cluster) Follow(ctx context.Context, namespace, name string, start time
 		for _, task := range tasks.Items {
 			id := task.Labels["tekton.dev/pipelineTask"]
 			run.Tasks[id] = &task
+			f.task(ctx, id, &task)
 			if _, ended := run.Ended[id]; !ended && task.IsDone() {
 				run.Ended[id] = time.Now()
+				f.ended(id, run)
 			}
-			f.task(ctx, id, &task)
 		}
 		if run.IsDone() {
-			f.streams.Wait()
 			run.Log = f.lines
 			return run, nil
 		}
@@ -141,7 +141,7 @@ type follower struct {
 	out       io.Writer
 	start     time.Time
 	seen      map[string]bool // steps whose log is being read, and waits that were told
-	streams   sync.WaitGroup
+	streams   map[string]*sync.WaitGroup // of each task's steps
 
 	mu    sync.Mutex
 	last  string
@@ -151,6 +151,9 @@ type follower struct {
 // task reads the log of every step that has started, and tells what a pod that
 // does not start waits for.
 func (f *follower) task(ctx context.Context, id string, task *v1.TaskRun) {
+	if f.streams[id] == nil {
+		f.streams[id] = &sync.WaitGroup{}
+	}
 	if task.Status.PodName == "" {
 		return
 	}
@@ -175,8 +178,18 @@ func (f *follower) task(ctx context.Context, id string, task *v1.TaskRun) {
 		if len(task.Status.Steps) > 1 {
 			label = step
 		}
-		f.streams.Go(func() { f.stream(ctx, pod.Name, container.Name, label) })
+		f.streams[id].Go(func() { f.stream(ctx, pod.Name, container.Name, label) })
 	}
+}
+
+// ended says how a task ended, below the last line of its steps.
+func (f *follower) ended(id string, run *Run) {
+	f.streams[id].Wait()
+	verdict := "done"
+	if !run.Tasks[id].IsSuccessful() {
+		verdict = "FAILED"
+	}
+	f.show(id, fmt.Sprintf("%s after %.0f s", verdict, run.Seconds(id)))
 }
 
 func (f *follower) stream(ctx context.Context, pod, container, label string) {
@@ -197,13 +210,19 @@ func (f *follower) stream(ctx context.Context, pod, container, label string) {
 // and a test's message are none (kaniko writes it all the same).
 var colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
-// say shows a line with the time since the run began, and the step's name where
-// it is another than before.
+// say keeps a line of a step's log, and shows it with the time since the run
+// began and the step's name where that is another than before.
 func (f *follower) say(label, line string) {
 	line = colour.ReplaceAllString(line, "")
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.lines = append(f.lines, label+": "+line)
+	f.mu.Unlock()
+	f.show(label, line)
+}
+
+func (f *follower) show(label, line string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	shown := label
 	if label == f.last {
 		shown = ""
