@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/slipway-ci/slipway/test/flow"
+)
+
+// Of all that is sent to the EventListener, only a push of the app's branch
+// that is signed with the secret becomes a run.
+func TestPushBecomesARun(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	page := s.newApp(t, "page")
+	t.Cleanup(func() { // it is the cluster's, not the namespace's
+		err := s.Kube.RbacV1().ClusterRoleBindings().Delete(context.Background(), "slipway-listener-"+s.namespace, metav1.DeleteOptions{})
+		if err != nil {
+			t.Errorf("remove the listener's ClusterRoleBinding: %v", err)
+		}
+	})
+	if err := s.InstallTrigger(t.Context(), s.namespace, page.App); err != nil {
+		t.Fatal(err)
+	}
+	commit := page.push(t)
+	event := pushEvent{Ref: "refs/heads/main", After: commit, FullName: page.App.Repository, CloneURL: page.URL()}
+
+	tag, deleted, other := event, event, event
+	tag.Ref = "refs/tags/v1"
+	deleted.After, deleted.Deleted = strings.Repeat("0", 40), true
+	other.FullName = "somebody/else"
+	s.send(t, event, "")
+	s.send(t, event, "a guess")
+	for _, e := range []pushEvent{tag, deleted, other} {
+		s.send(t, e, flow.WebhookSecret)
+	}
+	s.send(t, event, flow.WebhookSecret)
+	name, err := s.WaitForRun(t.Context(), s.namespace, commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := succeeded(t, s.follow(t, name))
+	page.answers(t, "/", "the first page")
+	if got := run.Result("fetch", "commit"); got != commit {
+		t.Errorf("commit %s was fetched, %s was pushed", got, commit)
+	}
+	// All of them came before this one, whose run has ended.
+	runs, err := s.Tekton.TektonV1().PipelineRuns(s.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(runs.Items) != 1 {
+		t.Errorf("%d events became runs, want 1", len(runs.Items))
+	}
+}
+
+// pushEvent is what of GitHub's event matters here
+// (https://docs.github.com/webhooks/webhook-events-and-payloads#push).
+type pushEvent struct {
+	Ref, After         string
+	Deleted            bool
+	FullName, CloneURL string
+}
+
+// send delivers an event as GitHub does, unsigned if secret is "".
+func (s *site) send(t *testing.T, e pushEvent, secret string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{
+		"ref": e.Ref, "after": e.After, "deleted": e.Deleted,
+		"repository": map[string]any{"full_name": e.FullName, "clone_url": e.CloneURL},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := s.Kube.CoreV1().RESTClient().Post().Namespace(s.namespace).Resource("services").Name("http:el-slipway:8080").SubResource("proxy").
+		SetHeader("Content-Type", "application/json").SetHeader("X-GitHub-Event", "push").Body(body)
+	if secret != "" {
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write(body)
+		request.SetHeader("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	}
+	if err := request.Do(t.Context()).Error(); err != nil {
+		t.Fatalf("send an event to the listener: %v", err)
+	}
+}
