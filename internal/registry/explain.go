@@ -14,6 +14,9 @@ import (
 // is what was asked for: "pull" or "push".
 func explain(ref name.Reference, right string, err error) error {
 	host := ref.Context().RegistryStr()
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return rejection(fmt.Sprintf("registry %s speaks plain HTTP: if its network can be trusted, name it in the param insecure-registries", host))
+	}
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
 		return fmt.Errorf("registry %s: %w", host, err)
@@ -49,8 +52,8 @@ func refused(answer *transport.Error) bool {
 }
 
 // ErrRejected is what an error is ([errors.Is]) when every registry that was
-// asked has answered no: it refused the credentials, or has no such image.
-// Asking again gets the same answer.
+// asked has answered no: it refused the credentials, has no such image, or does
+// not speak TLS. Asking again gets the same answer.
 var ErrRejected = errors.New("rejected by the registry")
 
 type rejection string

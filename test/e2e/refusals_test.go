@@ -62,6 +62,12 @@ func TestBadInput(t *testing.T) {
 				says: "push: push " + cluster.PrivateRegistry + "/page:latest: registry " + cluster.PrivateRegistry +
 					" refused to push page (401, Unauthorized): bind the workspace dockerconfig to a registry secret with the right to push there",
 			},
+			"a registry without TLS": {
+				run:  param("image", cluster.PrivateRegistry+"/page"),
+				task: "build", step: "push", code: step.ExitBadInput,
+				says: "push: push " + cluster.PrivateRegistry + "/page:latest: registry " + cluster.PrivateRegistry +
+					" speaks plain HTTP: if its network can be trusted, name it in the param insecure-registries",
+			},
 			"no overlay": {
 				run:  param("overlay", "overlays/moon"),
 				task: "deploy", step: "deploy", code: step.ExitBadInput, pushed: true,
