@@ -140,7 +140,7 @@ type follower struct {
 	namespace string
 	out       io.Writer
 	start     time.Time
-	seen      map[string]bool // steps whose log is being read, and waits that were told
+	seen      map[string]bool            // steps whose log is being read, and waits that were told
 	streams   map[string]*sync.WaitGroup // of each task's steps
 
 	mu    sync.Mutex
