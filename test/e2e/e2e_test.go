@@ -27,7 +27,7 @@ import (
 
 // runTimeout is how long a run may take on a busy machine before the test gives
 // up and shows its log.
-const runTimeout = 5 * time.Minute
+const runTimeout = 10 * time.Minute
 
 // shared is what all tests use and none changes.
 var shared struct {
@@ -102,7 +102,7 @@ func (s *site) appFrom(t *testing.T, about flow.App, folder string) *app {
 	return &app{s, about, repository}
 }
 
-// edit changes files of the working copy.
+// write and replace change files of the working copy.
 func (a *app) write(t *testing.T, file, content string) {
 	t.Helper()
 	if err := a.Write(file, content); err != nil {
@@ -346,13 +346,19 @@ func (s *site) onClaim(t *testing.T, folder string) string {
 // have made an end of it.
 func (r *running) podGone(t *testing.T, task string) {
 	t.Helper()
+	if r.run.Tasks[task] == nil {
+		t.Fatalf("task %s did not run: %s", task, r.run.Message())
+	}
 	name := r.run.Tasks[task].Status.PodName
-	err := flow.Eventually(t.Context(), 10*time.Second, "pod "+name+" to be gone", func(ctx context.Context) error {
+	err := flow.Eventually(t.Context(), 20*time.Second, "pod "+name+" to be gone", func(ctx context.Context) error {
 		pod, err := r.Kube.CoreV1().Pods(r.namespace).Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return errors.Join(err, fmt.Errorf("it is %s", pod.Status.Phase))
+		if err == nil {
+			err = fmt.Errorf("it is %s", pod.Status.Phase)
+		}
+		return err
 	})
 	if err != nil {
 		t.Error(err)

@@ -130,9 +130,9 @@ func TestBadInput(t *testing.T) {
 	t.Run("an app that crashes", func(t *testing.T) {
 		a := s.newApp(t, "page")
 		a.write(t, "Dockerfile", "FROM busybox\nENTRYPOINT [\"sh\", \"-c\", \"echo the engine is on fire >&2; exit 7\"]\n")
-		r := a.start(t, param("rollout-timeout", "15s"))
+		r := a.start(t, param("rollout-timeout", "30s"))
 		says(t, r.end(t), "deploy", "deploy", step.ExitNotReady,
-			"deploy: deployment.apps/page in namespace "+s.namespace+" is not ready after 1…s: container page of pod page-… exits with code 7, restarted … times; its last lines are above")
+			"deploy: deployment.apps/page in namespace "+s.namespace+" is not ready after …s: container page of pod page-… exits with code 7, restarted … times; its last lines are above")
 		r.reaches(t, "| the engine is on fire")
 		a.answers(t, "/", "the first page")
 

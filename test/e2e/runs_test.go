@@ -91,12 +91,12 @@ func TestStoppedRuns(t *testing.T) {
 				reason: v1.PipelineRunReasonCancelled.String(), cleaned: true,
 			},
 			"a build that takes too long": {
-				run:    timeout("build", 15*time.Second),
+				run:    timeout("build", 20*time.Second),
 				reason: v1.PipelineRunReasonFailed.String(), cleaned: true,
 			},
 			"a run that takes too long": {
 				run: func(run *v1.PipelineRun) {
-					run.Spec.Timeouts = &v1.TimeoutFields{Pipeline: &metav1.Duration{Duration: 80 * time.Second}, Tasks: &metav1.Duration{Duration: 20 * time.Second}}
+					run.Spec.Timeouts = &v1.TimeoutFields{Pipeline: &metav1.Duration{Duration: 5 * time.Minute}, Tasks: &metav1.Duration{Duration: 30 * time.Second}}
 				},
 				reason: v1.PipelineRunReasonFailed.String(), cleaned: true,
 			},
@@ -110,8 +110,8 @@ func TestStoppedRuns(t *testing.T) {
 					changes = append(changes, tc.run)
 				}
 				r := slow.start(t, changes...)
-				r.reaches(t, "Running: [/bin/sh -c sleep 600]")
 				if tc.stop != nil {
+					r.reaches(t, "Running: [/bin/sh -c sleep 600]")
 					tc.stop(t, r)
 				}
 				run := r.end(t)
