@@ -67,7 +67,8 @@ func levels(ctx context.Context) ([]level, error) {
 			root(goTest("-run=^TestUp", "./test/cluster/lifecycle")...),
 		}},
 		{name: "apiserver", about: "deploy against a real API server", commands: []command{root(goTest("./test/apiserver/...")...)}},
-		{name: "e2e", about: "the shipped YAML on the cluster", commands: []command{root(goTest("-timeout=40m", "./test/e2e/...")...)}},
+		// Its tests mostly wait for pods: three at a time keep two cores busy.
+		{name: "e2e", about: "the shipped YAML on the cluster", commands: []command{root(goTest("-timeout=40m", "-parallel=3", "./test/e2e/...")...)}},
 		{name: "demo", about: "from git push to a running app", commands: []command{root("go", "run", "./test/demo")}},
 		{name: "down", about: "nothing of the cluster is left", always: true, local: true, commands: []command{root(goTest("-run=^TestDown", "./test/cluster/lifecycle")...)}},
 	}, nil
