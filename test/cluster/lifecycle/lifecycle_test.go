@@ -81,6 +81,11 @@ func TestUpFromWhatAKilledRunLeft(t *testing.T) {
 	if len(before) == 0 {
 		t.Fatal("the cluster is up, and no process is its own")
 	}
+	for _, family := range []string{"-4", "-6"} {
+		if route := run(t, "ip", "-n", cluster.Netns, family, "route", "show", "default"); strings.TrimSpace(route) != "" {
+			t.Errorf("there is a way out: %s", route)
+		}
+	}
 	if out := run(t, binary, "up"); !strings.Contains(out, "up already") {
 		t.Errorf("a second up did something:\n%s", out)
 	}
