@@ -92,6 +92,8 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"PARAM_TARGET":                         "",
 		"PARAM_GO_PROXY":                       "http://athens.athens.svc.cluster.local",
 		"PARAM_GO_NO_SUM_DB":                   "",
+		"WORKSPACE_TOOLCHAINS_PATH":            w.path("cache", "toolchains"),
+		"PARAM_TOOLCHAIN_CACHE":                "true",
 		"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true", // nothing may leave this machine
 		"PARAM_REPRODUCIBLE":                   "true",
 		"PARAM_SINGLE_SNAPSHOT":                "true",

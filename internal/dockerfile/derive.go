@@ -43,9 +43,12 @@ type Derived struct {
 	Args map[string]bool
 	// Notes are in the order of the file.
 	Notes []Note
+	// Bases are the images that the target needs; one may be there twice.
+	Bases []Base
 
-	name   string
-	source []byte
+	name       string
+	source     []byte
+	derivation *derivation
 }
 
 // Change is one place where the derived Dockerfile differs.
@@ -60,6 +63,14 @@ type Change struct {
 type Note struct {
 	Line int // 0 for a note about no line
 	Text string
+}
+
+// String is "7: text", to follow the file's name and a colon.
+func (n Note) String() string {
+	if n.Line == 0 {
+		return n.Text
+	}
+	return fmt.Sprintf("%d: %s", n.Line, n.Text)
 }
 
 // Derive checks the stages that the target needs and rewrites them for kaniko.
@@ -88,8 +99,11 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 		Changes: d.changes,
 		Args:    g.args(),
 		Notes:   d.notes(),
-		name:    f.name,
-		source:  f.source,
+		Bases:   d.bases(),
+
+		name:       f.name,
+		source:     f.source,
+		derivation: d,
 	}, nil
 }
 
@@ -100,6 +114,8 @@ type derivation struct {
 	edits   []edit
 	changes []Change
 	edited  map[span]bool // places in the source that have an edit
+
+	copiedFrom []string // images that became stages, as pinned
 }
 
 // replace puts text in place of a word of i. An ONBUILD runs once in each
@@ -156,6 +172,7 @@ func (d *derivation) pin(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s:%d: base image %s: %w", d.file.name, n.from.line, n.base, err)
 			}
+			n.ref = ref
 			d.replace(n.from, image, ref, "the digest of "+n.base)
 		}
 		for _, i := range n.program {
@@ -179,6 +196,7 @@ func (d *derivation) pin(ctx context.Context) error {
 			if names[c.From] == "" {
 				names[c.From] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
 				added = append(added, "FROM "+ref+" AS "+names[c.From])
+				d.copiedFrom = append(d.copiedFrom, ref)
 				first = min(first, n.index)
 			}
 			d.replace(i, flag, "--from="+names[c.From], "a stage of its own, so that it is built from the digest of "+c.From)

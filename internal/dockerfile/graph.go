@@ -32,6 +32,7 @@ type node struct {
 	program  []*instruction // the parent's ONBUILD triggers, then the stage's own instructions
 	matters  bool           // the target cannot be built without it
 	final    bool           // the target, or what the target is FROM
+	ref      string         // the image it is FROM, as pinned; "" for a stage or scratch
 
 	places      []place // the paths it names
 	vars        variables

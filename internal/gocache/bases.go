@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,12 +29,6 @@ import (
 // folder.
 type BaseImages string
 
-const (
-	staging    = ".staging-"         // how a folder is named that is not an entry yet, or no longer
-	staleAfter = 24 * time.Hour      // a staging folder that old was left by a killed run
-	keepFor    = 14 * 24 * time.Hour // since an entry's last use
-)
-
 // Path is the folder of the entry digest.
 func (b BaseImages) Path(digest v1.Hash) string {
 	return filepath.Join(string(b), digest.String())
@@ -54,11 +47,11 @@ func (b BaseImages) Check(digest v1.Hash) (int64, error) {
 	if err != nil {
 		return 0, damaged(err)
 	}
-	entries, err := v1.ParseIndexManifest(strings.NewReader(string(index)))
+	named, err := v1.ParseIndexManifest(strings.NewReader(string(index)))
 	if err != nil {
 		return 0, damaged(err)
 	}
-	if len(entries.Manifests) != 1 || entries.Manifests[0].Digest != digest {
+	if len(named.Manifests) != 1 || named.Manifests[0].Digest != digest {
 		return 0, damaged(errors.New("index.json is of another image"))
 	}
 	raw, err := root.ReadFile(blobPath(digest))
@@ -82,11 +75,7 @@ func (b BaseImages) Check(digest v1.Hash) (int64, error) {
 	if err := blobs.Wait(); err != nil {
 		return 0, damaged(err)
 	}
-	now := time.Now()
-	if err := os.Chtimes(b.Path(digest), now, now); err != nil {
-		return 0, err
-	}
-	return size, nil
+	return size, entries(b).touch(digest.String())
 }
 
 // damaged keeps [fs.ErrNotExist] for an entry that is absent.
@@ -114,6 +103,15 @@ func blobPath(digest v1.Hash) string {
 	return filepath.Join("blobs", digest.Algorithm, digest.Hex)
 }
 
+// Image is the entry digest, which Check has found right.
+func (b BaseImages) Image(digest v1.Hash) (v1.Image, error) {
+	entry, err := layout.ImageIndexFromPath(b.Path(digest))
+	if err != nil {
+		return nil, err
+	}
+	return entry.Image(digest)
+}
+
 // Add stores img, reading its layers; read is called with each number of bytes
 // that came in, from several goroutines. An entry that is there already, as
 // another run may have stored it by now, stays.
@@ -122,14 +120,11 @@ func (b BaseImages) Add(ctx context.Context, img v1.Image, read func(int)) (err 
 	if err != nil {
 		return err
 	}
-	temporary, err := os.MkdirTemp(string(b), staging)
+	temporary, err := entries(b).stage()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	if err := os.Chmod(temporary, 0o755); err != nil {
-		return err
-	}
 	entry, err := layout.Write(temporary, empty.Index)
 	if err != nil {
 		return err
@@ -171,11 +166,7 @@ func (b BaseImages) Add(ctx context.Context, img v1.Image, read func(int)) (err 
 	if err := entry.AppendDescriptor(*descriptor); err != nil {
 		return err
 	}
-	err = os.Rename(temporary, b.Path(digest))
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
+	return entries(b).commit(temporary, digest.String())
 }
 
 func addLayer(ctx context.Context, entry layout.Path, layer v1.Layer, read func(int)) error {
@@ -205,45 +196,8 @@ func (c counted) Read(p []byte) (int, error) {
 }
 
 // Remove takes the entry digest away.
-func (b BaseImages) Remove(digest v1.Hash) error { return b.remove(digest.String()) }
-
-// remove renames first, so that a half-removed entry is never read as one.
-func (b BaseImages) remove(entry string) error {
-	aside, err := os.MkdirTemp(string(b), staging)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(string(b), entry), filepath.Join(aside, "entry")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, os.RemoveAll(aside))
-	}
-	return os.RemoveAll(aside)
-}
+func (b BaseImages) Remove(digest v1.Hash) error { return entries(b).remove(digest.String()) }
 
 // Trim removes the entries that were not used for two weeks, and what killed
 // runs have left. It returns how many entries it removed.
-func (b BaseImages) Trim(now time.Time) (int, error) {
-	entries, err := os.ReadDir(string(b))
-	if err != nil {
-		return 0, err
-	}
-	removed := 0
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil {
-			continue // gone by now
-		}
-		age := now.Sub(info.ModTime())
-		switch _, err := v1.NewHash(entry.Name()); {
-		case err == nil && age > keepFor:
-			if err := b.remove(entry.Name()); err != nil {
-				return removed, err
-			}
-			removed++
-		case strings.HasPrefix(entry.Name(), staging) && age > staleAfter:
-			if err := os.RemoveAll(filepath.Join(string(b), entry.Name())); err != nil {
-				return removed, err
-			}
-		}
-	}
-	return removed, nil
-}
+func (b BaseImages) Trim(now time.Time) (int, error) { return entries(b).trim(now) }

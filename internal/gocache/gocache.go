@@ -5,6 +5,7 @@
 //	go-build/   GOCACHE of every build of this trust level
 //	go-mod/     GOMODCACHE of the same
 //	bases/      base images, by the digest of their platform's manifest
+//	toolchains/ what those have at /usr/local/go
 package gocache
 
 import (
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+	"golang.org/x/sys/unix"
 )
 
 // Name is one of the caches on a volume.
@@ -28,6 +30,8 @@ const (
 	GoBuild Name = "go-build"
 	GoMod   Name = "go-mod"
 	Bases   Name = "bases"
+
+	ToolchainsName Name = "toolchains"
 )
 
 // Open makes the cache name on the volume ready and returns its folder. The
@@ -40,6 +44,9 @@ func Open(volume string, name Name, minFree int64) (string, error) {
 	dir := filepath.Join(volume, string(name))
 	if err := open(dir); err != nil {
 		return "", err
+	}
+	if name == GoBuild || name == GoMod {
+		_ = shareNew(dir) // Shared tells
 	}
 	if name == GoBuild {
 		// Go makes these on demand, for its own user only
@@ -84,6 +91,29 @@ func open(dir string) error {
 		_ = os.Chmod(dir, 0o777)
 	}
 	return nil
+}
+
+// defaultACL is where Linux keeps what new files in a folder get in place of
+// what the umask leaves.
+const defaultACL = "system.posix_acl_default"
+
+// shareNew lets every user write what any user makes in dir from now on, as
+// root's umask would not have it. Not all file systems can.
+func shareNew(dir string) error {
+	// The format is linux/posix_acl_xattr.h's: a version, and for owner, group
+	// and others a tag, the permissions and no id, each little-endian.
+	everything := []byte{2, 0, 0, 0}
+	for _, tag := range []byte{0x01, 0x04, 0x20} {
+		everything = append(everything, tag, 0, 7, 0, 0xff, 0xff, 0xff, 0xff)
+	}
+	return unix.Setxattr(dir, defaultACL, everything, 0)
+}
+
+// Shared says whether every user can write what any user makes in dir, a
+// folder that Open has opened.
+func Shared(dir string) bool {
+	size, err := unix.Getxattr(dir, defaultACL, nil)
+	return err == nil && size > 0
 }
 
 // Free is the number of bytes that can still be written to the volume.

@@ -21,7 +21,6 @@ type Options struct {
 	BuildArgs   []string // "KEY=VALUE"
 	IgnorePaths []string // neither written, scanned nor deleted
 
-	Reproducible     bool
 	SingleSnapshot   bool
 	UseNewRun        bool
 	IgnoreVarRun     bool
@@ -43,7 +42,7 @@ var planned = []string{
 	"bucket", "build-arg", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
 	"cleanup", "context", "context-sub-path", "custom-platform", "customPlatform", "destination", "dockerfile", "dryrun",
 	"force", "git", "kaniko-dir", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context",
-	"tar-path", "tarPath", "target",
+	"reproducible", "tar-path", "tarPath", "target",
 }
 
 // Args are the executor's arguments for o. The error names the option that is
@@ -69,7 +68,6 @@ func Args(o Options) ([]string, error) {
 		"--cache-run-layers=false",
 		"--cache-copy-layers=false",
 		"--no-push-cache",
-		fmt.Sprintf("--reproducible=%t", o.Reproducible),
 		fmt.Sprintf("--single-snapshot=%t", o.SingleSnapshot),
 		fmt.Sprintf("--use-new-run=%t", o.UseNewRun),
 		fmt.Sprintf("--ignore-var-run=%t", o.IgnoreVarRun),

@@ -19,7 +19,6 @@ func TestArgs(t *testing.T) {
 		BaseImages:                  "/slipway/bases",
 		BuildArgs:                   []string{"A=1", "B=two words"},
 		IgnorePaths:                 []string{"/go/pkg/mod"},
-		Reproducible:                true,
 		SingleSnapshot:              true,
 		IgnoreVarRun:                true,
 		SnapshotMode:                "redo",
@@ -45,7 +44,6 @@ func TestArgs(t *testing.T) {
 --cache-run-layers=false
 --cache-copy-layers=false
 --no-push-cache
---reproducible=true
 --single-snapshot=true
 --use-new-run=false
 --ignore-var-run=true

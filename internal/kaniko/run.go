@@ -51,11 +51,21 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
+	if p.Toolchain != nil {
+		if err := setUpToolchain(p.Toolchain); err != nil {
+			return fmt.Errorf("set up Go from the cache: %w; free room on the node, or set the param toolchain-cache to \"false\"", err)
+		}
+	}
 	for _, problem := range setUp(p) {
 		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
 	}
 	if err := execute(ctx, config.Executor, p, stdout, stderr); err != nil {
 		return err
+	}
+	if p.Reproducible {
+		if err := forgetTimes(p); err != nil {
+			return fmt.Errorf("take the times out of the image: %w", err)
+		}
 	}
 	if err := makeReadable(p.Layout); err != nil {
 		return fmt.Errorf("hand the image over to the step push: %w", err)

@@ -28,16 +28,38 @@ type Plan struct {
 	// What is set up in kaniko's container before it starts, for RUN
 	// instructions to find. kaniko is told to ignore these paths, so none of
 	// it reaches the image.
-	Links []Link `json:"links"`
-	Files []File `json:"files"`
+	// The toolchain comes first.
+	Toolchain *Toolchain `json:"toolchain,omitempty"`
+	Links     []Link     `json:"links"`
+	Files     []File     `json:"files"`
+
+	// NoToolchain says why there is no Toolchain, for a person.
+	NoToolchain string `json:"noToolchain,omitempty"`
 
 	// Layout is the folder of the OCI image layout that kaniko leaves.
 	Layout string `json:"layout"`
+
+	// Reproducible says whether times are taken out of what kaniko leaves. Not
+	// out of BaseLayers, the digests of the layers that are its final base's.
+	Reproducible bool     `json:"reproducible"`
+	BaseLayers   []string `json:"baseLayers,omitempty"`
+	// Compression is the level of gzip for new layers, "1" to "9"; "" is 1.
+	Compression string `json:"compression,omitempty"`
 
 	// ActionGraph is the file in which a go command of a RUN may leave what it
 	// compiled. Anything can write there: believe nothing of it.
 	ActionGraph string `json:"actionGraph"`
 }
+
+// Toolchain is Go: a folder at Path whose programs are copies and whose other
+// entries are links, both of what is in Tree.
+type Toolchain struct {
+	Path string `json:"path"`
+	Tree string `json:"tree"`
+}
+
+// Ignore makes kaniko neither write, scan nor delete path.
+func (p *Plan) Ignore(path string) { p.Args = append(p.Args, "--ignore-path="+path) }
 
 // Link is a symbolic link at Path to Target.
 type Link struct {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -79,8 +80,9 @@ func (b *bases) pin(ctx context.Context, image, platform string) (string, error)
 	return untagged + "@" + digest.String(), nil
 }
 
-// fetch puts all images that pin has found into the folder that kaniko reads.
-func (b *bases) fetch(ctx context.Context) error {
+// fetch puts the images that pin has found into the folder that kaniko reads,
+// but for those that need not be there.
+func (b *bases) fetch(ctx context.Context, needless func(v1.Hash) bool) error {
 	if err := os.MkdirAll(string(b.inUse), 0o755); err != nil {
 		return err
 	}
@@ -88,7 +90,7 @@ func (b *bases) fetch(ctx context.Context) error {
 	fetches.SetLimit(2)
 	seen := map[v1.Hash]bool{}
 	for _, one := range b.found {
-		if seen[one.digest] {
+		if seen[one.digest] || needless(one.digest) {
 			continue
 		}
 		seen[one.digest] = true
@@ -187,3 +189,56 @@ func size(bytes int64) string { return units.HumanSize(float64(bytes)) }
 
 // short is a digest for a log line.
 func short(digest v1.Hash) string { return digest.Algorithm + ":" + digest.Hex[:12] }
+
+// layers are those of the base image that becomes part of the target's.
+func (b *bases) layers(needed []dockerfile.Base) ([]string, error) {
+	var layers []string
+	for _, base := range needed {
+		if !base.Final {
+			continue
+		}
+		_, digest, _ := strings.Cut(base.Ref, "@")
+		hash, err := v1.NewHash(digest)
+		if err != nil {
+			return nil, err
+		}
+		img, err := b.inUse.Image(hash)
+		if err != nil {
+			return nil, fmt.Errorf("base image %s: %w", base.Ref, err)
+		}
+		manifest, err := img.Manifest()
+		if err != nil {
+			return nil, fmt.Errorf("base image %s: %w", base.Ref, err)
+		}
+		for _, layer := range manifest.Layers {
+			layers = append(layers, layer.Digest.String())
+		}
+	}
+	return layers, nil
+}
+
+// namesGoEnv is what [dockerfile.Derived.NamesGoEnv] is, of what the base
+// images bring along. An image that cannot be read counts.
+func (b *bases) namesGoEnv() bool {
+	for _, one := range b.found {
+		img, err := b.inUse.Image(one.digest)
+		if err != nil {
+			return true
+		}
+		config, err := img.ConfigFile()
+		if err != nil {
+			return true
+		}
+		user, _, _ := strings.Cut(config.Config.User, ":")
+		if user != "" && user != "root" && user != "0" {
+			return true
+		}
+		for _, variable := range config.Config.Env {
+			switch name, _, _ := strings.Cut(variable, "="); name {
+			case "HOME", "XDG_CONFIG_HOME", "GOENV":
+				return true
+			}
+		}
+	}
+	return false
+}

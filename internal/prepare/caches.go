@@ -65,6 +65,19 @@ func openCaches(ctx context.Context, c *Config, log *log) (*caches, error) {
 	return &opened, nil
 }
 
+// share makes sure that RUN instructions of users other than root can use the
+// caches; line is where the first such user comes in. To read what root made is
+// not enough: where a folder of the module cache is root's, a download fails.
+func (opened *caches) share(c *Config, dockerfile string, line int, log *log) error {
+	if line == 0 || gocache.Shared(opened.goMod) {
+		return nil
+	}
+	log.printf("cache %s is not used by this build: %s:%d: the volume has no access control lists, so this user could not add to what root made", gocache.GoMod, dockerfile, line)
+	var err error
+	opened.goMod, _, err = openCache("", filepath.Join(c.Built, "cache"), gocache.GoMod, log)
+	return err
+}
+
 // openCache opens one cache on the volume, or one of this run in fallback.
 // kept says which.
 func openCache(volume, fallback string, name gocache.Name, log *log) (dir string, kept bool, err error) {

@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Source       string `env:"WORKSPACE_SOURCE_PATH, required"`
 	Cache        string `env:"WORKSPACE_CACHE_PATH"`        // "" where none is bound
+	Toolchains   string `env:"WORKSPACE_TOOLCHAINS_PATH"`   // the cache's folder of that name, read-only; "" where none is bound
 	DockerConfig string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
 	Prepared     string `env:"PREPARED_PATH, required"`     // a folder the later steps can read
 	Built        string `env:"BUILT_PATH, required"`        // a folder the build step can write
@@ -26,6 +27,8 @@ type Config struct {
 
 	GoProxy   string `env:"PARAM_GO_PROXY"`
 	GoNoSumDB string `env:"PARAM_GO_NO_SUM_DB"`
+
+	ToolchainCache bool `env:"PARAM_TOOLCHAIN_CACHE, required"`
 
 	NoFallback bool `env:"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK, required"`
 

@@ -74,11 +74,24 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err != nil {
 		return badDockerfile(err)
 	}
-	p, err := decide(c, host, source, derived, caches, bases, log)
+	if err := caches.share(c, source.name, derived.OtherUser(), log); err != nil {
+		return err
+	}
+	settings := goSettings(c, caches)
+	given := buildArgs(c, derived, settings)
+	p, err := decide(c, host, source, derived, caches, bases, given)
 	if err != nil {
 		return err
 	}
-	if err := bases.fetch(ctx); err != nil {
+	tell(source, derived, given, log)
+	// Not as an ARG: a file that cannot be written fails a build, and this
+	// way only those read of it who can write it.
+	settings["GOFLAGS"] = "-debug-actiongraph=" + p.ActionGraph
+	toolchain := &toolchain{config: c, name: source.name, derived: derived, bases: bases, log: log}
+	if err := toolchain.use(ctx, p, settings); err != nil {
+		return err
+	}
+	if p.BaseLayers, err = bases.layers(derived.Bases); err != nil {
 		return err
 	}
 	return leave(c, host, source, derived, p)
@@ -104,15 +117,8 @@ func mounted(c *Config, host Host) []string {
 	return slices.Compact(paths)
 }
 
-// decide makes the plan and tells what is in it.
-func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, caches *caches, bases *bases, log *log) (*plan.Plan, error) {
-	p := &plan.Plan{
-		Started:     host.Started.UTC(),
-		Env:         map[string]string{"FF_KANIKO_OCI_WARMER": "true"}, // see gocache.BaseImages
-		Links:       []plan.Link{{Path: goModCache, Target: caches.goMod}},
-		Layout:      filepath.Join(c.Built, "layout"),
-		ActionGraph: filepath.Join(c.Built, "go", "actions.json"),
-	}
+// goSettings are for every go command of the build.
+func goSettings(c *Config, caches *caches) map[string]string {
 	settings := map[string]string{"GOCACHE": caches.goBuild, "GOMODCACHE": goModCache}
 	if c.GoProxy != "" {
 		settings["GOPROXY"] = c.GoProxy
@@ -120,21 +126,32 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	if c.GoNoSumDB != "" {
 		settings["GONOSUMDB"] = c.GoNoSumDB
 	}
-	buildArgs := slices.Clone(c.BuildArgs)
-	given := c.userArgs()
+	return settings
+}
+
+// buildArgs are the user's, and the settings that the Dockerfile declares.
+func buildArgs(c *Config, derived *dockerfile.Derived, settings map[string]string) []string {
+	args, given := slices.Clone(c.BuildArgs), c.userArgs()
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if _, ok := given[name]; derived.Args[name] && !ok {
-			buildArgs = append(buildArgs, name+"="+settings[name])
-			given[name] = settings[name]
+			args = append(args, name+"="+settings[name])
 		}
 	}
-	// Not as an ARG: a file that cannot be written fails a build, and this
-	// way only those read of it who can write it.
-	settings["GOFLAGS"] = "-debug-actiongraph=" + p.ActionGraph
-	p.Files = []plan.File{
-		{Path: p.ActionGraph, Shared: true},
-		{Path: filepath.Join(goUserConfig, "env"), Content: lines(settings)},
+	return args
+}
+
+// decide makes the plan, but for the toolchain and where settings are found.
+func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, caches *caches, bases *bases, args []string) (*plan.Plan, error) {
+	p := &plan.Plan{
+		Started:      host.Started.UTC(),
+		Env:          map[string]string{"FF_KANIKO_OCI_WARMER": "true"}, // see gocache.BaseImages
+		Links:        []plan.Link{{Path: goModCache, Target: caches.goMod}},
+		Layout:       filepath.Join(c.Built, "layout"),
+		Reproducible: c.Reproducible,
+		Compression:  c.CompressionLevel,
+		ActionGraph:  filepath.Join(c.Built, "go", "actions.json"),
 	}
+	p.Files = []plan.File{{Path: p.ActionGraph, Shared: true}}
 
 	var err error
 	if p.Args, err = kaniko.Args(kaniko.Options{
@@ -143,9 +160,8 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Target:                      derived.Target,
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
-		BuildArgs:                   buildArgs,
-		IgnorePaths:                 []string{goModCache, goUserConfig},
-		Reproducible:                c.Reproducible,
+		BuildArgs:                   args,
+		IgnorePaths:                 []string{goModCache},
 		SingleSnapshot:              c.SingleSnapshot,
 		UseNewRun:                   c.UseNewRun,
 		IgnoreVarRun:                c.IgnoreVarRun,
@@ -161,9 +177,18 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	}); err != nil {
 		return nil, step.BadInput(err)
 	}
+	return p, nil
+}
 
-	if len(given) > 0 {
-		log.printf("build args: %s", strings.Join(slices.Sorted(maps.Keys(given)), ", "))
+// tell says what the user may not expect of the build.
+func tell(source *source, derived *dockerfile.Derived, args []string, log *log) {
+	names := map[string]bool{}
+	for _, arg := range args {
+		name, _, _ := strings.Cut(arg, "=")
+		names[name] = true
+	}
+	if len(names) > 0 {
+		log.printf("build args: %s", strings.Join(slices.Sorted(maps.Keys(names)), ", "))
 	}
 	for _, note := range derived.Notes {
 		if note.Line > 0 {
@@ -175,7 +200,6 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	if diff := derived.Diff(); diff != "" {
 		log.printf("%s", strings.TrimSuffix(diff, "\n"))
 	}
-	return p, nil
 }
 
 // lines is a file of Go's settings, as `go env -w` writes it.

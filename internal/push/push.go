@@ -45,6 +45,9 @@ type Report struct {
 	// took from its cache.
 	Compiled *int `json:"compiled"`
 	Cached   *int `json:"cached"`
+	// NoToolchain says why Go was not taken from the kept toolchains; "" if it
+	// was.
+	NoToolchain string `json:"noToolchain,omitempty"`
 }
 
 // progressEvery is how often a long push is heard of.
@@ -99,7 +102,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		}
 		return fmt.Errorf("push %s: %w", url, err)
 	}
-	report := Report{Seconds: math.Round(time.Since(p.Started).Seconds()*10) / 10}
+	report := Report{Seconds: math.Round(time.Since(p.Started).Seconds()*10) / 10, NoToolchain: p.NoToolchain}
 	tell(stderr, &report, p.ActionGraph)
 	encoded, err := json.Marshal(report)
 	if err != nil {

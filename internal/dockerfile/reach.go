@@ -1,0 +1,166 @@
+package dockerfile
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+)
+
+// Base is an image that a stage is built on which the target needs.
+type Base struct {
+	Ref string // as Pin gave it
+	// Final says whether its layers are in the target's image.
+	Final bool
+}
+
+// bases are the images of the stages that matter, in the order of the file.
+func (d *derivation) bases() []Base {
+	var bases []Base
+	for _, n := range d.needed() {
+		if n.ref != "" {
+			bases = append(bases, Base{Ref: n.ref, Final: n.final})
+		}
+	}
+	for _, ref := range d.copiedFrom {
+		bases = append(bases, Base{Ref: ref})
+	}
+	return bases
+}
+
+// goRootVariable is how a script asks for the toolchain's place without naming
+// it, and toolInstall what puts programs there.
+var (
+	goRootVariable = regexp.MustCompile(`\bGOROOT\b`)
+	toolInstall    = regexp.MustCompile(`\bgo\s+install\b[^;&|\n]*\s(?:std|cmd)\b`)
+)
+
+// Reaches finds the first instruction, in the stages that the target needs, to
+// which it may matter that the Go toolchain at the absolute path goRoot is kept
+// apart from the image's other files: that its folders are links, that what is
+// written there is in no layer, and that it is there in every stage. Running
+// its programs is no such thing. nil is none.
+//
+// What the scripts of a build context do is not looked into.
+func (d *Derived) Reaches(goRoot string) *Note { return d.derivation.reaches(goRoot, true) }
+
+// ReachesFile is Reaches for a single file, which is another than the image's.
+func (d *Derived) ReachesFile(file string) *Note { return d.derivation.reaches(file, false) }
+
+func (d *derivation) reaches(full string, toolchain bool) *Note {
+	note := func(i *instruction, format string, args ...any) *Note {
+		return &Note{Line: i.line, Text: i.keyword() + " " + fmt.Sprintf(format, args...)}
+	}
+	for _, n := range d.needed() {
+		for _, p := range n.places {
+			switch {
+			case p.role == copied && (covers(p.full, full) || within(p.full, full)):
+				return note(p.in, "copies from %s", full)
+			case p.role == destination && (within(p.full, full) || p.full != "/" && within(full, p.full)):
+				return note(p.in, "copies to %s", p.full)
+			case p.role == workdir && p.full != "/" && (within(p.full, full) || n.final && within(full, p.full)):
+				return note(p.in, "makes %s", p.full)
+			case p.full == "" && goRootVariable.MatchString(p.in.raw(p.word)):
+				return note(p.in, "names GOROOT")
+			}
+		}
+		for _, i := range n.program {
+			text := i.text + heredocText(i)
+			switch c := i.command.(type) {
+			case *instructions.RunCommand:
+				switch {
+				case toolInstall.MatchString(text):
+					return note(i, "installs parts of Go itself")
+				case goRootVariable.MatchString(text):
+					return note(i, "names GOROOT")
+				}
+			case *instructions.EnvCommand:
+				if len(c.Env) == 1 && c.Env[0].Key == "GOROOT" && toolchain && c.Env[0].Value == full {
+					continue
+				}
+				if goRootVariable.MatchString(text) {
+					return note(i, "sets GOROOT")
+				}
+			case *instructions.ArgCommand, *instructions.VolumeCommand, *instructions.ShellCommand:
+			default:
+				continue
+			}
+			if named := names(text, full, toolchain && !n.final); named != "" {
+				return note(i, "names %s", named)
+			}
+		}
+	}
+	return nil
+}
+
+// names is the path in text that is full, something in it or a folder above it;
+// "" for none. programs says that full's bin may be named; PATH may name it
+// always.
+func names(text, full string, programs bool) string {
+	first, _, _ := strings.Cut(full[1:], "/")
+	absolute := regexp.MustCompile(`(^|PATH=|[^\w./~-])(/+` + regexp.QuoteMeta(first) + `(?:/[^\s:;&|"'()<>,=]*)?)(?:$|[^\w.-])`)
+	for from := 0; from < len(text); {
+		at := absolute.FindStringSubmatchIndex(text[from:])
+		if at == nil {
+			return ""
+		}
+		before, named := text[from+at[2]:from+at[3]], text[from+at[4]:from+at[5]]
+		from += at[5] // what follows may be what comes before the next
+		// As much of it as is sure.
+		sure, _, open := cutAny(named, "*?[{$`\\")
+		cleaned := path.Clean(sure)
+		switch {
+		case within(cleaned, full+"/bin") && (programs || before == ":" || before == "PATH="):
+		case within(cleaned, full), within(full, cleaned), open && strings.HasPrefix(full, cleaned):
+			return named
+		}
+	}
+	return ""
+}
+
+func cutAny(s, chars string) (before, after string, found bool) {
+	if i := strings.IndexAny(s, chars); i >= 0 {
+		return s[:i], s[i:], true
+	}
+	return s, "", false
+}
+
+// settingsElsewhere is what makes Go look for a user's settings in another
+// place than root's, or writes to that place.
+var settingsElsewhere = regexp.MustCompile(`\b(?:HOME|XDG_CONFIG_HOME|GOENV)\b|\bgo\s+env\s[^;&|\n]*-[wu]\b`)
+
+// NamesGoEnv reports whether it matters to an instruction, in the stages that
+// the target needs, if settings of Go are in root's own file of them or in
+// Go's.
+func (d *Derived) NamesGoEnv() bool {
+	for _, n := range d.derivation.needed() {
+		for _, i := range n.program {
+			switch i.command.(type) {
+			case *instructions.RunCommand, *instructions.EnvCommand, *instructions.ArgCommand:
+				if settingsElsewhere.MatchString(i.text + heredocText(i)) {
+					return true
+				}
+			}
+		}
+	}
+	return d.OtherUser() > 0
+}
+
+// OtherUser is the line of the first USER, in the stages that the target
+// needs, that makes RUN another user than root; 0 for none.
+func (d *Derived) OtherUser() int {
+	for _, n := range d.derivation.needed() {
+		for _, i := range n.program {
+			c, ok := i.command.(*instructions.UserCommand)
+			if !ok {
+				continue
+			}
+			if user, _, _ := strings.Cut(c.User, ":"); user != "root" && user != "0" {
+				return i.line
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,55 @@
+package dockerfile
+
+import "testing"
+
+func TestReaches(t *testing.T) {
+	t.Parallel()
+	const goRoot = "/usr/local/go"
+	final := "\nFROM scratch\nCOPY --from=build /app /app\n"
+	for name, tc := range map[string]struct {
+		source string
+		want   string // "" for nothing
+	}{
+		"build":                     {"FROM golang AS build\nWORKDIR /src\nCOPY . .\nRUN go build -o /app" + final, ""},
+		"its programs":              {"FROM golang AS build\nRUN /usr/local/go/bin/go build -o /app" + final, ""},
+		"PATH":                      {"FROM golang AS build\nENV PATH=$PATH:/usr/local/go/bin\nRUN PATH=/usr/local/go/bin:$PATH go build" + final, ""},
+		"a neighbour":               {"FROM golang AS build\nRUN ls /usr/local/golang /usr/local/bin /usr/lib/go && go build -o /usr/local/bin/app" + final, ""},
+		"a relative path":           {"FROM golang AS build\nRUN ls usr/local/go ./usr/local/go" + final, ""},
+		"another stage's":           {"FROM golang AS build\nRUN go build\nFROM golang AS other\nRUN ls /usr/local/go\nFROM scratch\nCOPY --from=build /app /app", ""},
+		"to the root":               {"FROM golang AS build\nRUN go build" + final + "COPY --from=build /app /\n", ""},
+		"GOROOT as it is":           {"FROM golang AS build\nENV GOROOT=/usr/local/go\nRUN go build" + final, ""},
+		"reads":                     {"FROM golang AS build\nRUN cp /usr/local/go/lib/wasm/wasm_exec.js ." + final, "2: RUN names /usr/local/go/lib/wasm/wasm_exec.js"},
+		"after a program":           {"FROM golang AS build\nRUN /usr/local/go/bin/go env;/usr/local/go/x" + final, "2: RUN names /usr/local/go/x"},
+		"installs another Go":       {"FROM golang AS build\nRUN tar -C /usr/local -xzf go.tgz" + final, "2: RUN names /usr/local"},
+		"removes by pattern":        {"FROM golang AS build\nRUN rm -rf /usr/local/*" + final, "2: RUN names /usr/local/*"},
+		"a pattern elsewhere":       {"FROM golang AS build\nRUN rm -rf /usr/share/*" + final, ""},
+		"a heredoc":                 {"FROM golang AS build\nRUN <<E\nls /usr/local/go\nE" + final, "2: RUN names /usr/local/go"},
+		"GOROOT":                    {"FROM golang AS build\nRUN cp -r $(go env GOROOT) /out" + final, "2: RUN names GOROOT"},
+		"its own GOROOT":            {"FROM golang AS build\nENV GOROOT=/opt/go\nRUN go build" + final, "2: ENV sets GOROOT"},
+		"a tool of Go":              {"FROM golang AS build\nRUN go install -v cmd/vet" + final, "2: RUN installs parts of Go itself"},
+		"by way of ENV":             {"FROM golang AS build\nENV X=/usr/local/go/src\nRUN ls $X" + final, "2: ENV names /usr/local/go/src"},
+		"copies to it":              {"FROM golang AS build\nCOPY patch /usr/local/go/src/" + final, "2: COPY copies to /usr/local/go/src"},
+		"copies to its parent":      {"FROM golang AS build\nCOPY go /usr/local/" + final, "2: COPY copies to /usr/local"},
+		"copies from it":            {"FROM golang AS build\nFROM scratch\nCOPY --from=build /usr/local/go/lib/time/zoneinfo.zip /", "3: COPY copies from /usr/local/go"},
+		"copies it with all else":   {"FROM golang AS build\nFROM scratch\nCOPY --from=build / /", "3: COPY copies from /usr/local/go"},
+		"copies from an image's":    {"FROM alpine\nCOPY --from=golang /usr/local/go/ /usr/local/go/", "2: COPY copies from /usr/local/go"},
+		"its place in a last stage": {"FROM golang AS build\nFROM alpine\nWORKDIR /usr/local\nCOPY --from=build /app app", "3: WORKDIR makes /usr/local"},
+		"its programs in the image": {"FROM golang\nRUN rm /usr/local/go/bin/gofmt", "2: RUN names /usr/local/go/bin/gofmt"},
+		"PATH of the image":         {"FROM golang\nENV PATH=/usr/local/go/bin:$PATH\nRUN go build", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _, err := derive(t.Context(), []byte(tc.source), Options{Platform: "linux/amd64", Mounted: mounted})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if note := d.Reaches(goRoot); note != nil {
+				got = note.String()
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,312 @@
+package gocache
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// GoRoot is where the golang images have Go, and its place is part of what a
+// build without -trimpath yields.
+const GoRoot = "/usr/local/go"
+
+// Toolchains is a folder of what base images have at [GoRoot], each in a folder
+// named by the image's digest:
+//
+//	toolchain.json   what is known of it ([Toolchain])
+//	go/              the tree, where it is kept
+//	files            the tree's manifest
+//	base/            the same image without the tree, as an OCI layout of
+//	                 uncompressed layers: what is left to unpack in a build
+//
+// Builds read it where they cannot write.
+type Toolchains string
+
+// Toolchain is what a base image has at [GoRoot].
+type Toolchain struct {
+	// Go says whether anything is there at all.
+	Go bool `json:"go"`
+	// Problem says why it cannot be kept; "" if nothing stands against it.
+	Problem string `json:"problem,omitempty"`
+	// Env is the content of its go.env.
+	Env string `json:"env,omitempty"`
+	// Kept says whether the folder has it.
+	Kept bool `json:"kept"`
+}
+
+// Of a toolchain's folder.
+const (
+	factsFile    = "toolchain.json"
+	manifestFile = "files"
+	treeFolder   = "go"
+	baseFolder   = "base"
+)
+
+// checkEvery is how often a toolchain's content is read as a whole. In between,
+// sizes, modes and times tell.
+const checkEvery = 24 * time.Hour
+
+// Tree is the folder of a toolchain that is kept.
+func (t Toolchains) Tree(digest v1.Hash) string {
+	return filepath.Join(string(t), digest.String(), treeFolder)
+}
+
+// Base is the folder of the image without its toolchain.
+func (t Toolchains) Base(digest v1.Hash) string {
+	return filepath.Join(string(t), digest.String(), baseFolder)
+}
+
+// Open finds what is known of the image digest, and checks the tree if that is
+// kept. The error is [fs.ErrNotExist] where nothing is known. What is right
+// counts as used now.
+func (t Toolchains) Open(ctx context.Context, digest v1.Hash) (*Toolchain, error) {
+	dir := filepath.Join(string(t), digest.String())
+	content, err := os.ReadFile(filepath.Join(dir, factsFile))
+	if err != nil {
+		return nil, err
+	}
+	var found Toolchain
+	if err := json.Unmarshal(content, &found); err != nil {
+		return nil, damaged(err)
+	}
+	if found.Kept {
+		if err := checkTree(ctx, dir); err != nil {
+			return nil, damaged(err)
+		}
+	}
+	return &found, entries(t).touch(digest.String())
+}
+
+// Remove takes away what is known of the image digest.
+func (t Toolchains) Remove(digest v1.Hash) error { return entries(t).remove(digest.String()) }
+
+// Trim removes what was not used for two weeks, and what killed runs have left.
+// It returns how many entries it removed.
+func (t Toolchains) Trim(now time.Time) (int, error) { return entries(t).trim(now) }
+
+// Remember stores what Inspect has found.
+func (t Toolchains) Remember(digest v1.Hash, found *Toolchain) (err error) {
+	temporary, err := entries(t).stage()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	if err := writeFacts(temporary, found); err != nil {
+		return err
+	}
+	return entries(t).commit(temporary, digest.String())
+}
+
+// Keep stores the toolchain of img, read from its layers. Where there is none,
+// or one that cannot be kept, it stores that.
+func (t Toolchains) Keep(ctx context.Context, img v1.Image) (_ *Toolchain, err error) {
+	digest, err := img.Digest()
+	if err != nil {
+		return nil, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if !goOnPath(config) {
+		// Most likely there is none: then nothing is written in vain.
+		found, err := Inspect(ctx, img)
+		if err != nil {
+			return nil, err
+		}
+		if !found.Go {
+			return found, t.Remember(digest, found)
+		}
+	}
+	temporary, err := entries(t).stage()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	found, err := extract(ctx, img, temporary)
+	if err != nil {
+		return nil, err
+	}
+	if !found.Kept {
+		return found, t.Remember(digest, found)
+	}
+	if err := writeManifest(temporary); err != nil {
+		return nil, err
+	}
+	if err := writeFacts(temporary, found); err != nil {
+		return nil, err
+	}
+	if err := syncAll(temporary); err != nil {
+		return nil, err
+	}
+	return found, entries(t).commit(temporary, digest.String())
+}
+
+func goOnPath(config *v1.ConfigFile) bool {
+	for _, variable := range config.Config.Env {
+		if name, value, _ := strings.Cut(variable, "="); name == "PATH" && strings.Contains(value, GoRoot) {
+			return true
+		}
+	}
+	return false
+}
+
+func writeFacts(dir string, found *Toolchain) error {
+	content, err := json.Marshal(found)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, factsFile), content, 0o644)
+}
+
+// syncAll makes sure that what is in dir survives a crash before dir gets its
+// name: a file that is empty after one would pass for the toolchain's.
+func syncAll(dir string) error {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close() //nolint:errcheck // only read from
+	if err := unix.Syncfs(int(folder.Fd())); err != nil {
+		return fmt.Errorf("write %s to disk: %w", dir, err)
+	}
+	return nil
+}
+
+// writeManifest lists everything of a tree, a line each: its mode, size and
+// modification time (of a file that is not a regular one both are 0), its
+// content's SHA-256 or a link's target, and its path.
+func writeManifest(dir string) error {
+	file, err := os.Create(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewWriter(file)
+	root := filepath.Join(dir, treeFolder)
+	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		content, err := contentOf(path, info)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(lines, "%s\t%s\t%s\n", attributes(info), content, strings.TrimPrefix(path, root))
+		return err
+	})
+	return errors.Join(err, lines.Flush(), file.Close())
+}
+
+// attributes are what tells a changed file at a glance. A directory's time
+// tells that entries came or went.
+func attributes(info fs.FileInfo) string {
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return "link"
+	}
+	size := info.Size()
+	if info.IsDir() {
+		size = 0
+	}
+	return fmt.Sprintf("%o %d %d", info.Mode(), size, info.ModTime().UnixNano())
+}
+
+func contentOf(path string, info fs.FileInfo) (string, error) {
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		return os.Readlink(path)
+	case !info.Mode().IsRegular():
+		return "", nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// checkTree compares a tree with its manifest.
+func checkTree(ctx context.Context, dir string) error {
+	manifest := filepath.Join(dir, manifestFile)
+	content, err := os.ReadFile(manifest)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(manifest)
+	if err != nil {
+		return err
+	}
+	whole := time.Since(info.ModTime()) > checkEvery
+	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
+	const parts = 4
+	checks, ctx := errgroup.WithContext(ctx)
+	for part := range parts {
+		checks.Go(func() error {
+			for i := part; i < len(lines); i += parts {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := checkLine(filepath.Join(dir, treeFolder), lines[i], whole); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := checks.Wait(); err != nil {
+		return err
+	}
+	if whole {
+		now := time.Now()
+		return os.Chtimes(manifest, now, now)
+	}
+	return nil
+}
+
+func checkLine(root, line string, whole bool) error {
+	fields := strings.SplitN(line, "\t", 3)
+	if len(fields) != 3 {
+		return errors.New("its list of files is cut off")
+	}
+	path := root + fields[2]
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if attributes(info) != fields[0] {
+		return fmt.Errorf("%s was changed", path)
+	}
+	if !whole && info.Mode()&fs.ModeSymlink == 0 {
+		return nil
+	}
+	content, err := contentOf(path, info)
+	if err != nil {
+		return err
+	}
+	if content != fields[1] {
+		return fmt.Errorf("%s was changed", path)
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package kaniko
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/slipway-ci/slipway/internal/plan"
+)
+
+// epoch stands for every time in an image that has none.
+var epoch = time.Unix(0, 0).UTC()
+
+// forgetTimes makes the one image of the plan's layout the same for the same
+// content: its new layers' files and its config lose their times.
+//
+// kaniko's --reproducible does the same by compressing each layer again, the
+// base image's too: that takes longer the larger the base is, and makes layers
+// that no registry has.
+func forgetTimes(p *plan.Plan) error {
+	layout, blobs := p.Layout, filepath.Join(p.Layout, "blobs", "sha256")
+	level := gzip.BestSpeed
+	if given, err := strconv.Atoi(p.Compression); err == nil {
+		level = given
+	}
+	var index v1.IndexManifest
+	if err := readJSON(filepath.Join(layout, "index.json"), &index); err != nil {
+		return err
+	}
+	if len(index.Manifests) != 1 {
+		return fmt.Errorf("%s has %d images, not one", layout, len(index.Manifests))
+	}
+	var manifest v1.Manifest
+	if err := readJSON(filepath.Join(blobs, index.Manifests[0].Digest.Hex), &manifest); err != nil {
+		return err
+	}
+	var config v1.ConfigFile
+	if err := readJSON(filepath.Join(blobs, manifest.Config.Digest.Hex), &config); err != nil {
+		return err
+	}
+	if len(config.RootFS.DiffIDs) != len(manifest.Layers) {
+		return fmt.Errorf("its config has %d layers and its manifest %d", len(config.RootFS.DiffIDs), len(manifest.Layers))
+	}
+	for i := range manifest.Layers {
+		layer := &manifest.Layers[i]
+		if slices.Contains(p.BaseLayers, layer.Digest.String()) {
+			continue
+		}
+		var err error
+		if config.RootFS.DiffIDs[i], err = forgetLayerTimes(blobs, layer, level); err != nil {
+			return fmt.Errorf("layer %s: %w", layer.Digest, err)
+		}
+	}
+	config.Created = v1.Time{Time: epoch}
+	var err error
+	if manifest.Config.Digest, manifest.Config.Size, err = writeJSON(blobs, &config); err != nil {
+		return err
+	}
+	descriptor := &index.Manifests[0]
+	if descriptor.Digest, descriptor.Size, err = writeJSON(blobs, &manifest); err != nil {
+		return err
+	}
+	content, err := json.Marshal(&index)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(layout, "index.json"), content, 0o644)
+}
+
+// forgetLayerTimes writes a layer anew, and returns the digest of its tar.
+func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int) (v1.Hash, error) {
+	old := filepath.Join(blobs, layer.Digest.Hex)
+	source, err := os.Open(old)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	defer source.Close() //nolint:errcheck // only read from
+	file, err := os.CreateTemp(blobs, "layer-")
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	defer file.Close() //nolint:errcheck // closed again below
+
+	compressed, plain := sha256.New(), sha256.New()
+	in, out, err := codec(layer.MediaType, source, io.MultiWriter(file, compressed), level)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	defer in.Close() //nolint:errcheck // only read from
+	if err := copyWithoutTimes(io.MultiWriter(out, plain), in); err != nil {
+		return v1.Hash{}, err
+	}
+	if err := errors.Join(out.Close(), file.Close()); err != nil {
+		return v1.Hash{}, err
+	}
+	info, err := os.Stat(file.Name())
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	layer.Digest, layer.Size = digest(compressed.Sum(nil)), info.Size()
+	if err := os.Remove(old); err != nil {
+		return v1.Hash{}, err
+	}
+	return digest(plain.Sum(nil)), os.Rename(file.Name(), filepath.Join(blobs, layer.Digest.Hex))
+}
+
+// codec reads a layer and writes another of its kind.
+func codec(mediaType types.MediaType, in io.Reader, out io.Writer, level int) (io.ReadCloser, io.WriteCloser, error) {
+	if mediaType == types.OCILayerZStd {
+		reader, err := zstd.NewReader(in)
+		if err != nil {
+			return nil, nil, err
+		}
+		writer, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+		return reader.IOReadCloser(), writer, err
+	}
+	reader, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	writer, err := gzip.NewWriterLevel(out, level)
+	return reader, writer, err
+}
+
+func copyWithoutTimes(to io.Writer, from io.Reader) error {
+	in, out := tar.NewReader(from), tar.NewWriter(to)
+	for {
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return out.Close()
+		}
+		if err != nil {
+			return err
+		}
+		header.ModTime, header.AccessTime, header.ChangeTime = epoch, time.Time{}, time.Time{}
+		header.Format = tar.FormatPAX
+		if err := out.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := io.Copy(out, in); err != nil {
+			return err
+		}
+	}
+}
+
+func readJSON(path string, value any) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(content, value); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func writeJSON(blobs string, value any) (v1.Hash, int64, error) {
+	content, err := json.Marshal(value)
+	if err != nil {
+		return v1.Hash{}, 0, err
+	}
+	hash, size, err := v1.SHA256(bytes.NewReader(content))
+	if err != nil {
+		return v1.Hash{}, 0, err
+	}
+	return hash, size, os.WriteFile(filepath.Join(blobs, hash.Hex), content, 0o644)
+}
+
+func digest(sum []byte) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum)}
+}

@@ -1,0 +1,291 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-ci/slipway/internal/dockerfile"
+	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/plan"
+)
+
+// Where Go looks for settings that are neither in the environment nor the
+// user's: in its own folder. They hold for every user and HOME.
+const goEnv = gocache.GoRoot + "/go.env"
+
+// toolchain decides where a build's Go comes from, and where its settings go.
+// Each way gives the same image: what is kept apart is used only where no
+// instruction can tell.
+type toolchain struct {
+	config  *Config
+	name    string // the Dockerfile's
+	derived *dockerfile.Derived
+	bases   *bases
+	store   gocache.Toolchains // "" where the volume cannot be used
+	log     *log
+}
+
+// use completes the plan with the toolchain and the settings. The base images
+// are there when it returns. A problem with what is kept is told; only base
+// images that cannot be had are an error.
+func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]string) error {
+	t.store = t.open()
+	known := t.recall(ctx)
+	if err := t.bases.fetch(ctx, func(digest v1.Hash) bool {
+		return t.lean(digest, known)
+	}); err != nil {
+		return err
+	}
+	image, found, why := t.find(ctx, known)
+	t.trim()
+	if why == "" {
+		p.Toolchain = &plan.Toolchain{Path: gocache.GoRoot, Tree: gocache.Toolchains(t.config.Toolchains).Tree(image.digest)}
+		if err := t.leaveOut(image); err != nil {
+			return err
+		}
+		t.log.printf("toolchain: Go of %s comes from the cache", image.image)
+	} else {
+		p.NoToolchain = why
+		t.log.printf("toolchain: Go is not from the cache: %s", why)
+	}
+	switch {
+	case p.Toolchain != nil:
+		p.Ignore(gocache.GoRoot)
+		p.Files = append(p.Files, plan.File{Path: goEnv, Content: replaced(found.Env, settings)})
+	case found != nil:
+		p.Ignore(goEnv)
+		p.Files = append(p.Files, plan.File{Path: goEnv, Content: replaced(found.Env, settings)})
+	default:
+		p.Ignore(goUserConfig)
+		p.Files = append(p.Files, plan.File{Path: filepath.Join(goUserConfig, "env"), Content: lines(settings)})
+		if line := t.derived.OtherUser(); line > 0 {
+			t.log.printf("%s:%d: go commands of this user do not find the caches, as the settings are in root's go/env file", t.name, line)
+		}
+	}
+	return nil
+}
+
+// open is the volume's folder of toolchains.
+func (t *toolchain) open() gocache.Toolchains {
+	if t.config.Cache == "" {
+		return ""
+	}
+	dir, err := gocache.Open(t.config.Cache, gocache.ToolchainsName, minFree)
+	if err != nil {
+		t.log.printf("cache %s is not used by this build: %v", gocache.ToolchainsName, err)
+		return ""
+	}
+	return gocache.Toolchains(dir)
+}
+
+func (t *toolchain) trim() {
+	if t.store == "" {
+		return
+	}
+	if removed, err := t.store.Trim(time.Now()); err != nil {
+		t.log.printf("toolchains: removing old ones: %v", err)
+	} else if removed > 0 {
+		t.log.printf("toolchains: removed %d that no build has used for two weeks", removed)
+	}
+}
+
+// recall is what is known of the base images already.
+func (t *toolchain) recall(ctx context.Context) map[v1.Hash]*gocache.Toolchain {
+	known := map[v1.Hash]*gocache.Toolchain{}
+	if t.store == "" {
+		return known
+	}
+	for _, base := range t.bases.found {
+		found, err := t.store.Open(ctx, base.digest)
+		switch {
+		case err == nil:
+			known[base.digest] = found
+		case !errors.Is(err, fs.ErrNotExist):
+			t.log.printf("toolchain of %s: what the cache has is not used: %v", base.image, err)
+			if err := t.store.Remove(base.digest); err != nil {
+				t.log.printf("toolchain of %s: %v", base.image, err)
+			}
+		}
+	}
+	return known
+}
+
+// wanted says why the cache's toolchain is not to be used, whatever the base
+// images have; "" if it is.
+func (t *toolchain) wanted() string {
+	switch {
+	case !t.config.ToolchainCache:
+		return "the param toolchain-cache says so"
+	case t.config.Cache == "":
+		return "no workspace cache is bound"
+	case t.store == "":
+		return "the volume cannot be used, see above"
+	case t.config.Toolchains == "":
+		return "no workspace toolchains is bound: bind it to the folder toolchains of the workspace cache"
+	}
+	if note := t.derived.Reaches(gocache.GoRoot); note != nil {
+		return t.name + ":" + note.String()
+	}
+	return ""
+}
+
+// lean says whether a base image's own layers are not needed: no stage of the
+// target's image is built on it, and its toolchain is used.
+func (t *toolchain) lean(digest v1.Hash, known map[v1.Hash]*gocache.Toolchain) bool {
+	if found := known[digest]; found == nil || !found.Kept {
+		return false
+	}
+	for _, base := range t.bases.found {
+		if found := known[base.digest]; base.digest != digest && (found == nil || found.Go) {
+			return false // it may be a second Go
+		}
+	}
+	return t.wanted() == "" && t.visible(digest) == "" && !t.final(digest)
+}
+
+func (t *toolchain) final(digest v1.Hash) bool {
+	return slices.ContainsFunc(t.derived.Bases, func(base dockerfile.Base) bool {
+		return base.Final && strings.HasSuffix(base.Ref, "@"+digest.String())
+	})
+}
+
+// find is the one base image with Go and what is known of it; why says why its
+// toolchain is not used, "" if it is. Where it returns nothing known, the
+// settings cannot be in go.env.
+func (t *toolchain) find(ctx context.Context, known map[v1.Hash]*gocache.Toolchain) (image *base, found *gocache.Toolchain, why string) {
+	why = t.wanted()
+	if t.derived.ReachesFile(goEnv) != nil {
+		return nil, nil, why
+	}
+	if t.store == "" && !t.derived.NamesGoEnv() && !t.bases.namesGoEnv() {
+		// The other place for settings is as good then, and looking would take
+		// a while in each build.
+		return nil, nil, why
+	}
+	for _, base := range t.bases.found {
+		here, err := t.look(ctx, base, known, why == "")
+		if err != nil {
+			return nil, nil, fmt.Sprintf("base image %s: %v", base.image, err)
+		}
+		switch {
+		case !here.Go || image != nil && image.digest == base.digest:
+		case here.Problem != "":
+			return nil, nil, here.Problem
+		case image == nil:
+			image, found = base, here
+		case found.Env != here.Env:
+			return nil, nil, fmt.Sprintf("%s and %s both have one", image.image, base.image)
+		default:
+			why = fmt.Sprintf("%s and %s both have one", image.image, base.image)
+		}
+	}
+	switch {
+	case image == nil && why == "":
+		why = "no base image has one at " + gocache.GoRoot
+	case why != "":
+	case !found.Kept:
+		why = "it could not be kept, see above"
+	default:
+		why = t.visible(image.digest)
+	}
+	return image, found, why
+}
+
+// look finds out about a base image, and keeps its toolchain if that is wanted.
+func (t *toolchain) look(ctx context.Context, base *base, known map[v1.Hash]*gocache.Toolchain, keep bool) (*gocache.Toolchain, error) {
+	found := known[base.digest]
+	if found != nil && (!keep || found.Kept || !found.Go || found.Problem != "") {
+		return found, nil
+	}
+	img, err := t.bases.inUse.Image(base.digest)
+	if err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	if found == nil && (!keep || t.store == "") {
+		if found, err = gocache.Inspect(ctx, img); err != nil {
+			return nil, err
+		}
+		if t.store != "" {
+			if err := t.store.Remember(base.digest, found); err != nil {
+				t.log.printf("toolchain of %s: %v", base.image, err)
+			}
+		}
+		known[base.digest] = found
+		return found, nil
+	}
+	if found != nil {
+		if err := t.store.Remove(base.digest); err != nil {
+			return nil, err
+		}
+	}
+	if found, err = t.store.Keep(ctx, img); err != nil {
+		return nil, err
+	}
+	known[base.digest] = found
+	if found.Kept {
+		t.log.printf("toolchain of %s: kept for later builds in %.1f s", base.image, time.Since(started).Seconds())
+	}
+	return found, nil
+}
+
+// visible says why the kaniko step cannot read the kept toolchain where it
+// cannot write it; "" if it can.
+func (t *toolchain) visible(digest v1.Hash) string {
+	ours, err := os.Stat(filepath.Join(string(t.store), digest.String()))
+	if err != nil {
+		return err.Error()
+	}
+	theirs, err := os.Stat(filepath.Join(t.config.Toolchains, digest.String()))
+	if err != nil || !os.SameFile(ours, theirs) {
+		return "the workspace toolchains is not the folder toolchains of the workspace cache: bind both to one claim, this one with the other's subPath and /toolchains"
+	}
+	var mount unix.Statfs_t
+	if err := unix.Statfs(t.config.Toolchains, &mount); err != nil || mount.Flags&unix.ST_RDONLY == 0 {
+		return "the workspace toolchains is not mounted read-only"
+	}
+	return ""
+}
+
+// leaveOut gives kaniko the image without its toolchain. Where its layers
+// become the target's, it needs them as they are.
+func (t *toolchain) leaveOut(image *base) error {
+	if t.final(image.digest) {
+		return nil
+	}
+	entry := t.bases.inUse.Path(image.digest)
+	if err := os.RemoveAll(entry); err != nil {
+		return err
+	}
+	return os.Symlink(gocache.Toolchains(t.config.Toolchains).Base(image.digest), entry)
+}
+
+// replaced is a go.env with other settings: of two lines for a name Go takes
+// the first.
+func replaced(env string, settings map[string]string) string {
+	left := maps.Clone(settings)
+	var text strings.Builder
+	for line := range strings.Lines(env) {
+		name, _, _ := strings.Cut(line, "=")
+		name = strings.TrimSpace(name)
+		if value, ok := left[name]; ok {
+			line = name + "=" + value + "\n"
+			delete(left, name)
+		} else if _, ok := settings[name]; ok {
+			continue
+		}
+		text.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+	}
+	return text.String() + lines(left)
+}
