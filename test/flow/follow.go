@@ -29,6 +29,8 @@ type Report struct {
 	// Compiled and Cached count packages; nil is not known.
 	Compiled *int `json:"compiled"`
 	Cached   *int `json:"cached"`
+	// NoToolchain says why Go did not come from the cache; "" if it did.
+	NoToolchain string `json:"noToolchain"`
 }
 
 // Run is a PipelineRun that ended.

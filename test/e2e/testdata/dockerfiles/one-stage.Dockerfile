@@ -1,0 +1,5 @@
+FROM golang:alpine
+WORKDIR /src
+COPY . .
+RUN go build -o /usr/local/bin/greet
+CMD ["greet"]
