@@ -143,6 +143,43 @@ func TestRunSetsUpAndRunsTheExecutor(t *testing.T) {
 	}
 }
 
+func TestRunSetsUpGo(t *testing.T) {
+	t.Parallel()
+	tree, root := t.TempDir(), filepath.Join(t.TempDir(), "usr/local/go")
+	for _, file := range []string{"bin/go", "src/fmt/print.go", "VERSION", "go.env"} {
+		path := filepath.Join(tree, file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(file), 0o600), os.Chmod(path, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
+		p.Toolchain = &plan.Toolchain{Path: root, Tree: tree}
+		p.Files = []plan.File{{Path: filepath.Join(root, "go.env"), Content: "GOCACHE=/cache\n"}}
+	})
+	if _, err := cmd.Output(); err != nil || stderr.Len() > 0 {
+		t.Fatalf("got %q, %v", stderr, err)
+	}
+	for file, want := range map[string]string{"bin/go": "bin/go", "src/fmt/print.go": "src/fmt/print.go", "VERSION": "VERSION", "go.env": "GOCACHE=/cache\n"} {
+		if content, err := os.ReadFile(filepath.Join(root, file)); err != nil || string(content) != want {
+			t.Errorf("%s is %q, %v", file, content, err)
+		}
+	}
+	// Go looks for its root from where its program really is.
+	if real, err := filepath.EvalSymlinks(filepath.Join(root, "bin/go")); err != nil || !strings.HasSuffix(real, "/usr/local/go/bin/go") {
+		t.Errorf("its program is %s, %v", real, err)
+	}
+	if info, err := os.Stat(filepath.Join(root, "bin/go")); err != nil || info.Mode() != 0o755 {
+		t.Errorf("its program has %v, %v", info.Mode(), err)
+	}
+
+	cmd, stderr = newStep(t, "succeed", func(p *plan.Plan) {
+		p.Toolchain = &plan.Toolchain{Path: root, Tree: filepath.Join(tree, "absent")}
+	})
+	if _, err := cmd.Output(); err == nil || !strings.HasSuffix(stderr.String(), "set the param toolchain-cache to \"false\"\n") {
+		t.Errorf("without its tree: %q, %v", stderr, err)
+	}
+}
+
 func TestRunGoesOnWithoutACacheThatCannotBeSetUp(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -31,6 +31,13 @@ const (
 	goUserConfig = "/root/.config/go"
 )
 
+// goTelemetry is where go commands count their uses, for users with the usual
+// homes: files that differ from build to build, and nothing that anybody wants
+// in an image. For root a file of ours switches that off; it is also why the
+// folders above it are there before kaniko's first snapshot, and so are in no
+// layer, whichever file has the settings.
+var goTelemetry = []string{goUserConfig + "/telemetry", "/home/*/.config/go/telemetry", "/*/.config/go/telemetry"}
+
 // Run decides about a build and leaves the plan, the derived Dockerfile, the
 // base images and this program itself (for the build step, in whose image it
 // is not) in the folder of the config. args are the array params, as
@@ -151,7 +158,10 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Compression:  c.CompressionLevel,
 		ActionGraph:  filepath.Join(c.Built, "go", "actions.json"),
 	}
-	p.Files = []plan.File{{Path: p.ActionGraph, Shared: true}}
+	p.Files = []plan.File{
+		{Path: p.ActionGraph, Shared: true},
+		{Path: filepath.Join(goTelemetry[0], "mode"), Content: "off\n"},
+	}
 
 	var err error
 	if p.Args, err = kaniko.Args(kaniko.Options{
@@ -161,7 +171,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
 		BuildArgs:                   args,
-		IgnorePaths:                 []string{goModCache},
+		IgnorePaths:                 append([]string{goModCache}, goTelemetry...),
 		SingleSnapshot:              c.SingleSnapshot,
 		UseNewRun:                   c.UseNewRun,
 		IgnoreVarRun:                c.IgnoreVarRun,

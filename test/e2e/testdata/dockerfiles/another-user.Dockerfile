@@ -1,5 +1,5 @@
 FROM golang:alpine AS build
-RUN adduser -D -u 1234 builder && mkdir /src && chown builder /src
+RUN echo builder:x:1234:1234::/home/builder:/bin/sh >> /etc/passwd && mkdir /src && chown 1234 /src
 USER builder
 WORKDIR /src
 COPY --chown=builder . .

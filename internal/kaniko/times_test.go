@@ -1,0 +1,164 @@
+package kaniko
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/slipway-ci/slipway/internal/plan"
+)
+
+// layerAt has a file and a link to it, as old as they may be.
+func layerAt(t *testing.T, name string, at time.Time, options ...tarball.LayerOption) v1.Layer {
+	t.Helper()
+	var content bytes.Buffer
+	archive := tar.NewWriter(&content)
+	for _, header := range []*tar.Header{
+		{Name: name, Typeflag: tar.TypeReg, Mode: 0o4755, Uid: 7, Size: 4, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "x"}},
+		{Name: name + ".link", Typeflag: tar.TypeLink, Linkname: name},
+	} {
+		header.ModTime, header.AccessTime, header.ChangeTime, header.Format = at, at, at, tar.FormatPAX
+		if err := archive.WriteHeader(header); err != nil {
+			t.Fatal(err)
+		}
+		if header.Size > 0 {
+			if _, err := io.WriteString(archive, "data"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil }, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layer
+}
+
+// builtAt is what kaniko leaves of a build upon a base, at some time.
+func builtAt(t *testing.T, at time.Time, base v1.Layer, options ...tarball.LayerOption) *plan.Plan {
+	t.Helper()
+	img, err := mutate.AppendLayers(empty.Image, base, layerAt(t, "app", at, options...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img, err = mutate.CreatedAt(img, v1.Time{Time: at}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	entry, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := entry.AppendImage(img); err != nil {
+		t.Fatal(err)
+	}
+	keep, err := base.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &plan.Plan{Layout: dir, BaseLayers: []string{keep.String()}, Compression: "9"}
+}
+
+func onlyImage(t *testing.T, dir string) v1.Image {
+	t.Helper()
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil || len(manifest.Manifests) != 1 {
+		t.Fatalf("%+v, %v", manifest, err)
+	}
+	img, err := index.Image(manifest.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+func TestTimesAreForgotten(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC)
+	base := layerAt(t, "base", day)
+	var digests []v1.Hash
+	for _, at := range []time.Time{day, day.AddDate(0, 1, 0)} {
+		p := builtAt(t, at, base)
+		if err := forgetTimes(p); err != nil {
+			t.Fatal(err)
+		}
+		img := onlyImage(t, p.Layout)
+		if err := validate.Image(img); err != nil {
+			t.Error(err)
+		}
+		digest, err := img.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, digest)
+		manifest, err := img.Manifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := manifest.Layers[0].Digest.String(); got != p.BaseLayers[0] {
+			t.Errorf("the base's layer %s became %s", p.BaseLayers[0], got)
+		}
+		config, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !config.Created.Equal(epoch) {
+			t.Errorf("created %v", config.Created)
+		}
+		layers, err := img.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := layers[1].Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		header, err := tar.NewReader(content).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !header.ModTime.Equal(epoch) || !header.AccessTime.IsZero() || header.Mode != 0o4755 || header.Uid != 7 || header.PAXRecords["SCHILY.xattr.security.capability"] != "x" {
+			t.Errorf("got %+v", header)
+		}
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("one content gives %s and %s", digests[0], digests[1])
+	}
+}
+
+func TestTimesInZstandardLayersAreForgotten(t *testing.T) {
+	t.Parallel()
+	base := layerAt(t, "base", time.Now())
+	p := builtAt(t, time.Now(), base, tarball.WithCompression("zstd"), tarball.WithMediaType(types.OCILayerZStd))
+	if err := forgetTimes(p); err != nil {
+		t.Fatal(err)
+	}
+	layers, err := onlyImage(t, p.Layout).Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := layers[1].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header, err := tar.NewReader(content).Next(); err != nil || !header.ModTime.Equal(epoch) {
+		t.Errorf("got %+v, %v", header, err)
+	}
+}
