@@ -55,15 +55,19 @@ func (d *derivation) reaches(full string, toolchain bool) *Note {
 	}
 	for _, n := range d.needed() {
 		for _, p := range n.places {
+			above := len(p.full) > 1 && within(full, p.full)
 			switch {
+			case p.full == "":
+				// The base image's folder, which is not Go's (gocache.extract).
+				if goRootVariable.MatchString(p.in.raw(p.word)) {
+					return note(p.in, "names GOROOT")
+				}
 			case p.role == copied && (covers(p.full, full) || within(p.full, full)):
 				return note(p.in, "copies from %s", full)
-			case p.role == destination && (within(p.full, full) || p.full != "/" && within(full, p.full)):
+			case p.role == destination && (within(p.full, full) || above):
 				return note(p.in, "copies to %s", p.full)
-			case p.role == workdir && p.full != "/" && (within(p.full, full) || n.final && within(full, p.full)):
+			case p.role == workdir && (within(p.full, full) || above && n.final):
 				return note(p.in, "makes %s", p.full)
-			case p.full == "" && goRootVariable.MatchString(p.in.raw(p.word)):
-				return note(p.in, "names GOROOT")
 			}
 		}
 		for _, i := range n.program {

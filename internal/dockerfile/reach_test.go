@@ -11,6 +11,7 @@ func TestReaches(t *testing.T) {
 		want   string // "" for nothing
 	}{
 		"build":                     {"FROM golang AS build\nWORKDIR /src\nCOPY . .\nRUN go build -o /app" + final, ""},
+		"in the base's folder":      {"FROM golang AS build\nCOPY . .\nRUN go build -o /app" + final, ""},
 		"its programs":              {"FROM golang AS build\nRUN /usr/local/go/bin/go build -o /app" + final, ""},
 		"PATH":                      {"FROM golang AS build\nENV PATH=$PATH:/usr/local/go/bin\nRUN PATH=/usr/local/go/bin:$PATH go build" + final, ""},
 		"a neighbour":               {"FROM golang AS build\nRUN ls /usr/local/golang /usr/local/bin /usr/lib/go && go build -o /usr/local/bin/app" + final, ""},

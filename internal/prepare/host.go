@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +14,7 @@ type Host struct {
 	Executable string   // this program's own file
 	Platform   string   // os/arch
 	Mounts     []string // the absolute paths where something is mounted
+	ReadOnly   []string // those of them that cannot be written
 	Started    time.Time
 }
 
@@ -27,18 +29,22 @@ func ThisHost() (Host, error) {
 	if err != nil {
 		return Host{}, fmt.Errorf("find what is mounted: %w", err)
 	}
-	h.Mounts = mountPoints(string(mounts))
+	h.Mounts, h.ReadOnly = mountPoints(string(mounts))
 	return h, nil
 }
 
 // mountPoints are the fifth fields of mountinfo (proc_pid_mountinfo(5)), but
-// for the root's.
-func mountPoints(mountinfo string) []string {
-	var points []string
+// for the root's. The sixth has the options.
+func mountPoints(mountinfo string) (points, readOnly []string) {
 	for line := range strings.Lines(mountinfo) {
-		if fields := strings.Fields(line); len(fields) > 4 && fields[4] != "/" {
-			points = append(points, fields[4])
+		fields := strings.Fields(line)
+		if len(fields) < 6 || fields[4] == "/" {
+			continue
+		}
+		points = append(points, fields[4])
+		if slices.Contains(strings.Split(fields[5], ","), "ro") {
+			readOnly = append(readOnly, fields[4])
 		}
 	}
-	return points
+	return points, readOnly
 }

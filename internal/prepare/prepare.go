@@ -94,7 +94,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	// Not as an ARG: a file that cannot be written fails a build, and this
 	// way only those read of it who can write it.
 	settings["GOFLAGS"] = "-debug-actiongraph=" + p.ActionGraph
-	toolchain := &toolchain{config: c, name: source.name, derived: derived, bases: bases, log: log}
+	toolchain := &toolchain{config: c, host: host, name: source.name, derived: derived, bases: bases, log: log}
 	if err := toolchain.use(ctx, p, settings); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/gocache"
@@ -29,6 +28,7 @@ const goEnv = gocache.GoRoot + "/go.env"
 // instruction can tell.
 type toolchain struct {
 	config  *Config
+	host    Host
 	name    string // the Dockerfile's
 	derived *dockerfile.Derived
 	bases   *bases
@@ -251,8 +251,7 @@ func (t *toolchain) visible(digest v1.Hash) string {
 	if err != nil || !os.SameFile(ours, theirs) {
 		return "the workspace toolchains is not the folder toolchains of the workspace cache: bind both to one claim, this one with the other's subPath and /toolchains"
 	}
-	var mount unix.Statfs_t
-	if err := unix.Statfs(t.config.Toolchains, &mount); err != nil || mount.Flags&unix.ST_RDONLY == 0 {
+	if !slices.Contains(t.host.ReadOnly, t.config.Toolchains) {
 		return "the workspace toolchains is not mounted read-only"
 	}
 	return ""

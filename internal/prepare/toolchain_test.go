@@ -1,0 +1,280 @@
+package prepare_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/prepare"
+)
+
+// site is a registry and the volumes of a run.
+type site struct {
+	root, registry string
+	env            map[string]string
+	host           prepare.Host
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(stdlog.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	s := &site{root: t.TempDir(), registry: strings.TrimPrefix(server.URL, "http://")}
+	s.host = prepare.Host{Executable: "/proc/self/exe", Platform: "linux/amd64", ReadOnly: []string{s.path("cache/toolchains")}}
+	for _, dir := range []string{"source", "cache", "built"} {
+		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.env = map[string]string{
+		"WORKSPACE_SOURCE_PATH": s.path("source"), "WORKSPACE_CACHE_PATH": s.path("cache"), "WORKSPACE_TOOLCHAINS_PATH": s.path("cache/toolchains"),
+		"PREPARED_PATH": s.path("prepared"), "BUILT_PATH": s.path("built"),
+		"PARAM_CONTEXT": ".", "PARAM_DOCKERFILE": "Dockerfile", "PARAM_GO_PROXY": "http://proxy.example", "PARAM_TOOLCHAIN_CACHE": "true",
+		"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true", "PARAM_REPRODUCIBLE": "true", "PARAM_SINGLE_SNAPSHOT": "true",
+		"PARAM_SKIP_UNUSED_STAGES": "true", "PARAM_USE_NEW_RUN": "false", "PARAM_IGNORE_VAR_RUN": "true",
+	}
+	const settings = "GOPROXY=https://default.example\nGOTOOLCHAIN=local\n"
+	s.put(t, "golang:1", map[string]string{"etc/passwd": "", "usr/local/go/bin/go": "one", "usr/local/go/go.env": settings})
+	s.put(t, "golang:2", map[string]string{"usr/local/go/bin/go": "two", "usr/local/go/go.env": settings})
+	s.put(t, "golang:other", map[string]string{"usr/local/go/bin/go": "three", "usr/local/go/go.env": "GOTOOLCHAIN=auto\n"})
+	s.put(t, "alpine:latest", map[string]string{"etc/passwd": "", "usr/local/bin/x": ""})
+	return s
+}
+
+func (s *site) path(name string) string { return filepath.Join(s.root, name) }
+
+func (s *site) put(t *testing.T, image string, files map[string]string) {
+	t.Helper()
+	var content bytes.Buffer
+	archive := tar.NewWriter(&content)
+	for name, text := range files {
+		if err := archive.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(text))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(archive, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: mustConfig(t, img).RootFS}); err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(s.registry + "/library/" + image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, img); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustConfig(t *testing.T, img v1.Image) *v1.ConfigFile {
+	t.Helper()
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// run prepares a build of the Dockerfile, in an emptied "prepared" as each pod
+// has it.
+func (s *site) run(t *testing.T, dockerfile string) (p *plan.Plan, log string) {
+	t.Helper()
+	if err := os.WriteFile(s.path("source/Dockerfile"), []byte(dockerfile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.path("prepared")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(s.path("prepared"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	args := []string{"--build-args", "--kaniko-args", "--registry-mirrors", s.registry, "--registry-maps", "--insecure-registries", "--skip-tls-verify-registries"}
+	if err := prepare.Run(t.Context(), s.host, args, envconfig.MapLookuper(s.env), &stderr); err != nil {
+		t.Fatalf("%v\n%s", err, &stderr)
+	}
+	p, err := plan.Read(s.path("prepared"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, stderr.String()
+}
+
+// carrier is the file that has the settings.
+func carrier(t *testing.T, p *plan.Plan) plan.File {
+	t.Helper()
+	i := slices.IndexFunc(p.Files, func(f plan.File) bool { return strings.Contains(f.Content, "GOCACHE=") })
+	if i < 0 {
+		t.Fatalf("no file has the settings: %+v", p.Files)
+	}
+	return p.Files[i]
+}
+
+const build = "FROM golang:1 AS build\nCOPY . .\nRUN go build -o /app\nFROM alpine\nCOPY --from=build /app /app\n"
+
+func TestGoComesFromTheVolume(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	_, log := s.run(t, build)
+	for _, want := range []string{": downloading ", "toolchain of golang:1: kept for later builds in ", "toolchain: Go of golang:1 comes from the cache\n"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the first time: %q is not in\n%s", want, log)
+		}
+	}
+	if err := os.RemoveAll(s.path("cache/bases")); err != nil {
+		t.Fatal(err)
+	}
+	p, log := s.run(t, build)
+	if strings.Contains(log, "golang:1: download") || strings.Contains(log, "kept for later") || p.NoToolchain != "" {
+		t.Errorf("the second time, %q:\n%s", p.NoToolchain, log)
+	}
+	if program, err := os.ReadFile(filepath.Join(p.Toolchain.Tree, "bin/go")); err != nil || string(program) != "one" || p.Toolchain.Path != "/usr/local/go" {
+		t.Errorf("got %+v with program %q, %v", p.Toolchain, program, err)
+	}
+	for _, path := range []string{"/usr/local/go", "/go/pkg/mod"} {
+		if !slices.Contains(p.Args, "--ignore-path="+path) {
+			t.Errorf("kaniko is not told to ignore %s: %q", path, p.Args)
+		}
+	}
+	settings := carrier(t, p)
+	want := fmt.Sprintf("GOPROXY=http://proxy.example\nGOTOOLCHAIN=local\nGOCACHE=%s\nGOFLAGS=-debug-actiongraph=%s\nGOMODCACHE=/go/pkg/mod\n", s.path("cache/go-build"), p.ActionGraph)
+	if settings.Path != "/usr/local/go/go.env" || settings.Content != want {
+		t.Errorf("%s is\n%s\nwant\n%s", settings.Path, settings.Content, want)
+	}
+	// kaniko gets the base without Go, and the target's base as it is.
+	entries, err := os.ReadDir(s.path("prepared/bases"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var folders []string
+	for _, entry := range entries {
+		target, err := os.Readlink(filepath.Join(s.path("prepared/bases"), entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		folders = append(folders, strings.Split(strings.TrimPrefix(target, s.root+"/cache/"), "/")[0])
+	}
+	if slices.Sort(folders); !slices.Equal(folders, []string{"bases", "toolchains"}) {
+		t.Errorf("base images come from %q", folders)
+	}
+}
+
+func TestWhyGoIsNotFromTheVolume(t *testing.T) {
+	t.Parallel()
+	const (
+		inGo   = "/usr/local/go/go.env"
+		inHome = "/root/.config/go/env"
+	)
+	for name, tc := range map[string]struct {
+		dockerfile string
+		change     func(s *site)
+		why        string
+		carrier    string
+	}{
+		"the param":              {build, func(s *site) { s.env["PARAM_TOOLCHAIN_CACHE"] = "false" }, "the param toolchain-cache says so", inGo},
+		"no workspace":           {build, func(s *site) { s.env["WORKSPACE_TOOLCHAINS_PATH"] = "" }, "no workspace toolchains is bound: bind it to the folder toolchains of the workspace cache", inGo},
+		"another workspace":      {build, func(s *site) { s.env["WORKSPACE_TOOLCHAINS_PATH"] = s.path("source") }, "the workspace toolchains is not the folder toolchains of the workspace cache: bind both to one claim, this one with the other's subPath and /toolchains", inGo},
+		"writable":               {build, func(s *site) { s.host.ReadOnly = nil }, "the workspace toolchains is not mounted read-only", inGo},
+		"no cache":               {build, func(s *site) { s.env["WORKSPACE_CACHE_PATH"] = "" }, "no workspace cache is bound", inHome},
+		"no cache, another user": {"FROM golang:1\nUSER nobody\nRUN go build\n", func(s *site) { s.env["WORKSPACE_CACHE_PATH"] = "" }, "no workspace cache is bound", inGo},
+		"a line":                 {"FROM golang:1\nRUN ls /usr/local/go/src\n", nil, "Dockerfile:2: RUN names /usr/local/go/src", inGo},
+		"all of it copied":       {"FROM alpine\nCOPY --from=golang:1 /usr/local/go /usr/local/go\n", nil, "Dockerfile:2: COPY copies from /usr/local/go", inHome},
+		"two Gos":                {"FROM golang:1 AS build\nFROM golang:2\nCOPY --from=build /a /a\n", nil, "golang:1 and golang:2 both have one", inGo},
+		"two other Gos":          {"FROM golang:1 AS build\nFROM golang:other\nCOPY --from=build /a /a\n", nil, "golang:1 and golang:other both have one", inHome},
+		"no Go":                  {"FROM alpine\nRUN apk add go\n", nil, "no base image has one at /usr/local/go", inHome},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			if tc.change != nil {
+				tc.change(s)
+			}
+			for _, when := range []string{"first", "second"} {
+				if when == "second" && s.env["WORKSPACE_CACHE_PATH"] != "" {
+					// What another build has kept changes nothing.
+					param, workspace, readOnly := s.env["PARAM_TOOLCHAIN_CACHE"], s.env["WORKSPACE_TOOLCHAINS_PATH"], s.host.ReadOnly
+					s.env["PARAM_TOOLCHAIN_CACHE"], s.env["WORKSPACE_TOOLCHAINS_PATH"], s.host.ReadOnly = "true", s.path("cache/toolchains"), []string{s.path("cache/toolchains")}
+					s.run(t, build)
+					s.env["PARAM_TOOLCHAIN_CACHE"], s.env["WORKSPACE_TOOLCHAINS_PATH"], s.host.ReadOnly = param, workspace, readOnly
+				}
+				p, log := s.run(t, tc.dockerfile)
+				if p.NoToolchain != tc.why || p.Toolchain != nil || !strings.Contains(log, "toolchain: Go is not from the cache: "+tc.why+"\n") {
+					t.Errorf("%s: got %q\n%s\nwant %q", when, p.NoToolchain, log, tc.why)
+				}
+				if got := carrier(t, p).Path; got != tc.carrier {
+					t.Errorf("%s: the settings are in %s, want %s", when, got, tc.carrier)
+				}
+				if slices.Contains(p.Args, "--ignore-path=/usr/local/go") {
+					t.Errorf("%s: kaniko is told to ignore Go: %q", when, p.Args)
+				}
+			}
+		})
+	}
+}
+
+func TestGoOfTheTargetsOwnBaseIsNotLeftOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for range 2 {
+		p, log := s.run(t, "FROM golang:1\nCOPY . .\nRUN go build -o /app\n")
+		if p.Toolchain == nil {
+			t.Fatal(log)
+		}
+		entries, err := os.ReadDir(s.path("prepared/bases"))
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("%v, %v", entries, err)
+		}
+		if target, err := os.Readlink(filepath.Join(s.path("prepared/bases"), entries[0].Name())); err != nil || !strings.HasPrefix(target, s.path("cache/bases")) {
+			t.Errorf("kaniko reads %s, %v", target, err)
+		}
+		if len(p.BaseLayers) != 1 {
+			t.Errorf("layers of the base: %q", p.BaseLayers)
+		}
+	}
+}
+
+func TestADamagedToolchainIsKeptAnew(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p, _ := s.run(t, build)
+	if err := os.WriteFile(filepath.Join(p.Toolchain.Tree, "bin/go"), []byte("evil"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p, log := s.run(t, build)
+	if !strings.Contains(log, "toolchain of golang:1: what the cache has is not used: damaged: ") || p.Toolchain == nil {
+		t.Errorf("got\n%s", log)
+	}
+	if program, err := os.ReadFile(filepath.Join(p.Toolchain.Tree, "bin/go")); err != nil || string(program) != "one" {
+		t.Errorf("its program is %q, %v", program, err)
+	}
+}
