@@ -222,6 +222,7 @@ func (w *world) still(text string) string {
 		w.root, "", w.host, "REGISTRY",
 	).Replace(text)
 	text = regexp.MustCompile(`"started": "[^"]*"`).ReplaceAllString(text, `"started": "TIME"`)
+	text = regexp.MustCompile(`(?s)"baseLayers": \[.*?\]`).ReplaceAllString(text, `"baseLayers": ["sha256:LAYER"]`)
 	text = regexp.MustCompile(`[0-9.]+[kMGT]?B\b`).ReplaceAllString(text, "SIZE")
 	return regexp.MustCompile(`in [0-9.]+ s`).ReplaceAllString(text, "in TIME")
 }
