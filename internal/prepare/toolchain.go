@@ -41,13 +41,19 @@ type toolchain struct {
 // images that cannot be had are an error.
 func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]string) error {
 	t.store = t.open()
-	known := t.recall(ctx)
+	known, err := t.recall(ctx)
+	if err != nil {
+		return err
+	}
 	if err := t.bases.fetch(ctx, func(digest v1.Hash) bool {
 		return t.lean(digest, known)
 	}); err != nil {
 		return err
 	}
 	image, found, why := t.find(ctx, known)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	t.trim()
 	if why == "" {
 		p.Toolchain = &plan.Toolchain{Path: gocache.GoRoot, Tree: gocache.Toolchains(t.config.Toolchains).Tree(image.digest)}
@@ -101,16 +107,18 @@ func (t *toolchain) trim() {
 }
 
 // recall is what is known of the base images already.
-func (t *toolchain) recall(ctx context.Context) map[v1.Hash]*gocache.Toolchain {
+func (t *toolchain) recall(ctx context.Context) (map[v1.Hash]*gocache.Toolchain, error) {
 	known := map[v1.Hash]*gocache.Toolchain{}
 	if t.store == "" {
-		return known
+		return known, nil
 	}
 	for _, base := range t.bases.found {
 		found, err := t.store.Open(ctx, base.digest)
 		switch {
 		case err == nil:
 			known[base.digest] = found
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
 		case !errors.Is(err, fs.ErrNotExist):
 			t.log.printf("toolchain of %s: what the cache has is not used: %v", base.image, err)
 			if err := t.store.Remove(base.digest); err != nil {
@@ -118,7 +126,7 @@ func (t *toolchain) recall(ctx context.Context) map[v1.Hash]*gocache.Toolchain {
 			}
 		}
 	}
-	return known
+	return known, nil
 }
 
 // wanted says why the cache's toolchain is not to be used, whatever the base
@@ -230,7 +238,10 @@ func (t *toolchain) look(ctx context.Context, base *base, known map[v1.Hash]*goc
 			return nil, err
 		}
 	}
-	if found, err = t.store.Keep(ctx, img); err != nil {
+	if found, err = t.store.Keep(ctx, img); err != nil && ctx.Err() == nil {
+		t.log.printf("toolchain of %s: not kept: %v", base.image, err)
+		return gocache.Inspect(ctx, img)
+	} else if err != nil {
 		return nil, err
 	}
 	known[base.digest] = found
