@@ -11,5 +11,4 @@ RUN go build -o /bin/greet .
 FROM alpine
 COPY --from=test /passed /
 COPY --from=build /bin/greet /usr/local/bin/greet
-WORKDIR /usr/local
-RUN mkdir share && echo done > share/greet
+RUN mkdir -p /usr/local/share/greet && echo done > /usr/local/share/greet/state
