@@ -30,8 +30,7 @@ const (
 	GoBuild Name = "go-build"
 	GoMod   Name = "go-mod"
 	Bases   Name = "bases"
-
-	ToolchainsName Name = "toolchains"
+	GoRoots Name = "toolchains"
 )
 
 // Open makes the cache name on the volume ready and returns its folder. The

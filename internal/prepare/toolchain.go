@@ -87,9 +87,9 @@ func (t *toolchain) open() gocache.Toolchains {
 	if t.config.Cache == "" {
 		return ""
 	}
-	dir, err := gocache.Open(t.config.Cache, gocache.ToolchainsName, minFree)
+	dir, err := gocache.Open(t.config.Cache, gocache.GoRoots, minFree)
 	if err != nil {
-		t.log.printf("cache %s is not used by this build: %v", gocache.ToolchainsName, err)
+		t.log.printf("cache %s is not used by this build: %v", gocache.GoRoots, err)
 		return ""
 	}
 	return gocache.Toolchains(dir)
