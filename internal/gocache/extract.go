@@ -78,15 +78,14 @@ func extract(ctx context.Context, img v1.Image, dir string) (*Toolchain, error) 
 		}
 		base = append(base, *rest)
 	}
-	found := &Toolchain{Go: e.found, Problem: e.problem, Env: string(e.env)}
-	if !e.found {
-		found.Problem = ""
+	found := &Toolchain{Go: e.found, Env: string(e.env)}
+	if e.found {
+		if !e.program {
+			e.unfit("it has no bin/go")
+		}
+		found.Problem = e.problem
 	}
 	if dir == "" || !e.found || e.problem != "" {
-		return found, nil
-	}
-	if _, err := e.tree.Stat("bin/go"); err != nil {
-		found.Problem = "it has no bin/go"
 		return found, nil
 	}
 	if err := e.setTimes(); err != nil {
@@ -104,7 +103,8 @@ type extraction struct {
 	tree    *os.Root             // nil where it is only looked at
 	dirs    map[string]time.Time // of the tree, with their times
 	found   bool
-	problem string // the first reason why it cannot be kept
+	program bool   // it has bin/go
+	problem string // the first reason why it cannot be kept, whether it is kept or looked at
 	env     []byte
 }
 
@@ -152,8 +152,7 @@ func (e *extraction) read(ctx context.Context, layer v1.Layer, rest io.Writer) e
 			continue
 		}
 		if err := out.WriteHeader(header); err != nil {
-			e.unfit("its base image has a file that cannot be written again, %s: %v", header.Name, err)
-			continue
+			return fmt.Errorf("write %s again: %w", header.Name, err)
 		}
 		if _, err := io.Copy(out, in); err != nil {
 			return err
@@ -205,6 +204,11 @@ func (e *extraction) apply(name string, header *tar.Header, content io.Reader) (
 		e.unfit("/%s is a hard link to /%s", name, linked)
 	case name == goRoot && header.Typeflag != tar.TypeDir:
 		e.unfit("/%s is not a folder", name)
+	case !slices.Contains([]byte{tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink}, header.Typeflag):
+		e.unfit("/%s is neither a file, a folder nor a link", name)
+	}
+	if name == goRoot+"/bin/go" {
+		e.program = header.Typeflag == tar.TypeReg
 	}
 	for record := range header.PAXRecords {
 		if strings.HasPrefix(record, xattrInPAX) {
@@ -231,10 +235,13 @@ func below(name, folder string) bool {
 }
 
 func (e *extraction) remove(name string) error {
-	if name == "." {
-		e.found, e.env = false, nil
-	} else if name == "go.env" {
+	switch name {
+	case ".":
+		e.found, e.program, e.env = false, false, nil
+	case "go.env":
 		e.env = nil
+	case "bin", "bin/go":
+		e.program = false
 	}
 	if e.tree == nil {
 		return nil
@@ -291,10 +298,8 @@ func (e *extraction) write(name string, header *tar.Header, linked string, conte
 			return err
 		}
 		return e.tree.Chtimes(name, header.ModTime, header.ModTime)
-	default:
-		e.unfit("/%s/%s is neither a file, a folder nor a link", goRoot, name)
-		return nil
 	}
+	return nil
 }
 
 // setTimes gives the folders their times, now that nothing is added to them.

@@ -205,6 +205,7 @@ func TestToolchainsThatCannotBeKept(t *testing.T) {
 		"a hard link in":           {golang(t, []entry{{name: "bin/go", link: "usr/local/go/bin/go", kind: tar.TypeLink}}), unfit("/bin/go is a hard link to /usr/local/go/bin/go")},
 		"capabilities":             {golang(t, []entry{{name: "usr/local/go/x", xattr: true}}), unfit("/usr/local/go/x has extended attributes")},
 		"without its own settings": {golang(t, []entry{{name: "usr/local/go/.wh.go.env"}}), gocache.Toolchain{Go: true, Kept: true}},
+		"a device":                 {golang(t, []entry{{name: "usr/local/go/null", kind: tar.TypeChar}}), unfit("/usr/local/go/null is neither a file, a folder nor a link")},
 		"no program":               {golang(t, []entry{{name: "usr/local/go/.wh.bin"}}), unfit("it has no bin/go")},
 		"its working folder":       {mustConfig(t, golang(t), v1.Config{WorkingDir: "/usr/local/go/src"}), unfit("the base image works in /usr/local/go/src")},
 		"another GOROOT":           {mustConfig(t, golang(t), v1.Config{Env: []string{"GOROOT=/opt/go"}}), unfit("the base image sets another GOROOT")},
@@ -216,6 +217,11 @@ func TestToolchainsThatCannotBeKept(t *testing.T) {
 			found, err := toolchains.Keep(t.Context(), tc.img)
 			if err != nil {
 				t.Fatal(err)
+			}
+			// What is decided from it is the same, wanted or not.
+			looked, err := gocache.Inspect(t.Context(), tc.img)
+			if err != nil || looked.Go != found.Go || looked.Problem != found.Problem || looked.Env != found.Env && found.Problem == "" {
+				t.Errorf("looked at, it is %+v (%v), kept %+v", looked, err, found)
 			}
 			if tc.want.Problem != "" {
 				found.Env = ""
