@@ -65,21 +65,29 @@ func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]s
 		p.NoToolchain = why
 		t.log.printf("toolchain: Go is not from the cache: %s", why)
 	}
+	t.place(p, found, settings)
+	return nil
+}
+
+// place puts the settings where Go reads them last: into the go.env that it
+// has since 1.21, or else into root's own file.
+func (t *toolchain) place(p *plan.Plan, found *gocache.Toolchain, settings map[string]string) {
+	inGo := found != nil && found.Env != ""
 	switch {
 	case p.Toolchain != nil:
 		p.Ignore(gocache.GoRoot)
-		p.Files = append(p.Files, plan.File{Path: goEnv, Content: replaced(found.Env, settings)})
-	case found != nil:
+	case inGo:
 		p.Ignore(goEnv)
-		p.Files = append(p.Files, plan.File{Path: goEnv, Content: replaced(found.Env, settings)})
-	default:
-		p.Ignore(goUserConfig)
-		p.Files = append(p.Files, plan.File{Path: filepath.Join(goUserConfig, "env"), Content: lines(settings)})
-		if line := t.derived.OtherUser(); line > 0 {
-			t.log.printf("%s:%d: go commands of this user do not find the caches, as the settings are in root's go/env file", t.name, line)
-		}
 	}
-	return nil
+	if inGo {
+		p.Files = append(p.Files, plan.File{Path: goEnv, Content: replaced(found.Env, settings)})
+		return
+	}
+	p.Ignore(goUserConfig)
+	p.Files = append(p.Files, plan.File{Path: filepath.Join(goUserConfig, "env"), Content: lines(settings)})
+	if line := t.derived.OtherUser(); line > 0 {
+		t.log.printf("%s:%d: go commands of this user do not find the caches, as the settings are in root's go/env file", t.name, line)
+	}
 }
 
 // open is the volume's folder of toolchains.

@@ -263,6 +263,21 @@ func TestGoOfTheTargetsOwnBaseIsNotLeftOut(t *testing.T) {
 	}
 }
 
+func TestGoBeforeItHadSettingsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.put(t, "golang:old", map[string]string{"usr/local/go/bin/go": "old"})
+	p, log := s.run(t, strings.ReplaceAll(build, "golang:1", "golang:old"))
+	if got := carrier(t, p).Path; got != "/root/.config/go/env" || p.Toolchain == nil {
+		t.Errorf("the settings are in %s\n%s", got, log)
+	}
+	for _, path := range []string{"/usr/local/go", "/root/.config/go"} {
+		if !slices.Contains(p.Args, "--ignore-path="+path) {
+			t.Errorf("kaniko is not told to ignore %s: %q", path, p.Args)
+		}
+	}
+}
+
 func TestADamagedToolchainIsKeptAnew(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
