@@ -60,7 +60,7 @@ func extract(ctx context.Context, img v1.Image, dir string) (*Toolchain, error) 
 		if e.tree, err = os.OpenRoot(filepath.Join(dir, treeFolder)); err != nil {
 			return nil, err
 		}
-		defer e.tree.Close() //nolint:errcheck // nothing is pending
+		defer e.tree.Close()
 		if err := os.MkdirAll(filepath.Join(dir, baseFolder, "blobs", "sha256"), 0o755); err != nil {
 			return nil, err
 		}
@@ -130,7 +130,7 @@ func (e *extraction) read(ctx context.Context, layer v1.Layer, rest io.Writer) e
 	if err != nil {
 		return err
 	}
-	defer content.Close() //nolint:errcheck // only read from
+	defer content.Close()
 	in, out := tar.NewReader(content), tar.NewWriter(rest)
 	for {
 		header, err := in.Next()
@@ -268,7 +268,7 @@ func (e *extraction) write(name string, header *tar.Header, linked string, conte
 		if err := e.tree.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return err
 		}
-		if info, err := e.tree.Lstat(name); err == nil && !(info.IsDir() && header.Typeflag == tar.TypeDir) {
+		if info, err := e.tree.Lstat(name); err == nil && (!info.IsDir() || header.Typeflag != tar.TypeDir) {
 			if err := e.tree.RemoveAll(name); err != nil {
 				return err
 			}

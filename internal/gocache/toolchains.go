@@ -180,7 +180,7 @@ func syncAll(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer folder.Close() //nolint:errcheck // only read from
+	defer folder.Close()
 	if err := unix.Syncfs(int(folder.Fd())); err != nil {
 		return fmt.Errorf("write %s to disk: %w", dir, err)
 	}
@@ -239,7 +239,7 @@ func contentOf(path string, info fs.FileInfo) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer file.Close() //nolint:errcheck // only read from
+	defer file.Close()
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {
 		return "", err

@@ -89,19 +89,19 @@ func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int) (v1.Hash, e
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	defer source.Close() //nolint:errcheck // only read from
+	defer source.Close()
 	file, err := os.CreateTemp(blobs, "layer-")
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	defer file.Close() //nolint:errcheck // closed again below
+	defer file.Close()
 
 	compressed, plain := sha256.New(), sha256.New()
 	in, out, err := codec(layer.MediaType, source, io.MultiWriter(file, compressed), level)
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	defer in.Close() //nolint:errcheck // only read from
+	defer in.Close()
 	if err := copyWithoutTimes(io.MultiWriter(out, plain), in); err != nil {
 		return v1.Hash{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/docker/go-units"
@@ -53,10 +54,14 @@ func openCaches(ctx context.Context, c *Config, log *log) (*caches, error) {
 	}
 	opened.bases, opened.kept = gocache.BaseImages(bases), kept
 	if c.Cache != "" {
-		var held []string
-		for _, dir := range []string{opened.goBuild, opened.goMod} {
-			held = append(held, fmt.Sprintf("%s %s", filepath.Base(dir), gocache.Measure(ctx, dir, measureFor)))
+		held := make([]string, 2)
+		var measures sync.WaitGroup
+		for i, dir := range []string{opened.goBuild, opened.goMod} {
+			measures.Go(func() {
+				held[i] = fmt.Sprintf("%s %s", filepath.Base(dir), gocache.Measure(ctx, dir, measureFor))
+			})
 		}
+		measures.Wait()
 		if free, err := gocache.Free(c.Cache); err == nil {
 			held = append(held, units.HumanSize(float64(free))+" free")
 		}
