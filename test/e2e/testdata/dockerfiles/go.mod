@@ -2,4 +2,4 @@ module greet
 
 go 1.26
 
-require go.yaml.in/yaml/v3 v3.0.4
+require golang.org/x/sync v0.22.0

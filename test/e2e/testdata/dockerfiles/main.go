@@ -6,15 +6,18 @@ import (
 	"os"
 	"runtime"
 
-	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 func main() {
-	_, file, line, _ := runtime.Caller(0)
-	out, err := yaml.Marshal(map[string]any{"file": file, "line": line, "version": runtime.Version()})
-	if err != nil {
+	var greeting errgroup.Group
+	greeting.Go(func() error {
+		_, file, line, _ := runtime.Caller(0)
+		_, err := fmt.Printf("%s:%d of %s\n", file, line, runtime.Version())
+		return err
+	})
+	if err := greeting.Wait(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Print(string(out))
 }
