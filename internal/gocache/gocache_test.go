@@ -33,6 +33,36 @@ func TestOpenMakesACacheForEveryUser(t *testing.T) {
 	}
 }
 
+func TestWhatAUserAddsIsEveryUsers(t *testing.T) {
+	t.Parallel()
+	for _, name := range []gocache.Name{gocache.GoBuild, gocache.GoMod} {
+		dir, err := gocache.Open(t.TempDir(), name, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !gocache.Shared(dir) {
+			t.Fatalf("%s: the file system of this machine's temporary folder has no access control lists", dir)
+		}
+		// As go commands make them, with the umask that root usually has.
+		folder := filepath.Join(dir, "00", "some", "module")
+		if err := os.MkdirAll(folder, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(folder, "lock")
+		if err := os.WriteFile(file, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]fs.FileMode{folder: fs.ModeDir | 0o777, file: 0o666} {
+			if info, err := os.Stat(path); err != nil || info.Mode() != want {
+				t.Errorf("%s: %v, %v", path, info.Mode(), err)
+			}
+		}
+	}
+	if gocache.Shared(t.TempDir()) {
+		t.Error("any folder passes for a shared one")
+	}
+}
+
 func TestOpenSaysWhyAVolumeIsOfNoUse(t *testing.T) {
 	t.Parallel()
 	foreign := t.TempDir()

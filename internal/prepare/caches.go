@@ -72,15 +72,26 @@ func openCaches(ctx context.Context, c *Config, log *log) (*caches, error) {
 
 // share makes sure that RUN instructions of users other than root can use the
 // caches; line is where the first such user comes in. To read what root made is
-// not enough: where a folder of the module cache is root's, a download fails.
+// not enough: go commands fail where a folder of the module cache is root's, and
+// when they cannot note the day of trimming in the build cache.
 func (opened *caches) share(c *Config, dockerfile string, line int, log *log) error {
-	if line == 0 || gocache.Shared(opened.goMod) {
+	if line == 0 {
 		return nil
 	}
-	log.printf("cache %s is not used by this build: %s:%d: the volume has no access control lists, so this user could not add to what root made", gocache.GoMod, dockerfile, line)
-	var err error
-	opened.goMod, _, err = openCache("", filepath.Join(c.Built, "cache"), gocache.GoMod, log)
-	return err
+	for _, cache := range []struct {
+		name gocache.Name
+		dir  *string
+	}{{gocache.GoBuild, &opened.goBuild}, {gocache.GoMod, &opened.goMod}} {
+		if gocache.Shared(*cache.dir) {
+			continue
+		}
+		log.printf("cache %s is not used by this build: %s:%d: the volume has no access control lists, so this user could not add to what root made", cache.name, dockerfile, line)
+		var err error
+		if *cache.dir, _, err = openCache("", filepath.Join(c.Built, "cache"), cache.name, log); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openCache opens one cache on the volume, or one of this run in fallback.
