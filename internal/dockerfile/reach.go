@@ -81,8 +81,8 @@ func (d *derivation) reaches(full string, toolchain bool) *Note {
 					return note(i, "names GOROOT")
 				}
 			case *instructions.EnvCommand:
-				if len(c.Env) == 1 && c.Env[0].Key == "GOROOT" && toolchain && c.Env[0].Value == full {
-					continue
+				if len(c.Env) == 1 && c.Env[0].Key == "GOROOT" && (c.Env[0].Value == full || c.Env[0].Value == path.Dir(full) && !toolchain) {
+					continue // it says what is so anyway
 				}
 				if goRootVariable.MatchString(text) {
 					return note(i, "sets GOROOT")

@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,8 +182,8 @@ func (t *toolchain) final(digest v1.Hash) bool {
 // settings cannot be in go.env.
 func (t *toolchain) find(ctx context.Context, known map[v1.Hash]*gocache.Toolchain) (image *base, found *gocache.Toolchain, why string) {
 	why = t.wanted()
-	if t.derived.ReachesFile(goEnv) != nil {
-		return nil, nil, why
+	if note := t.derived.ReachesFile(goEnv); note != nil {
+		return nil, nil, cmp.Or(why, t.name+":"+note.String())
 	}
 	if t.store == "" && !t.derived.NamesGoEnv() && !t.bases.namesGoEnv() {
 		// The other place for settings is as good then, and looking would take

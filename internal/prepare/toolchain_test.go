@@ -166,6 +166,10 @@ func TestGoComesFromTheVolume(t *testing.T) {
 			t.Errorf("kaniko is not told to ignore %s: %q", path, p.Args)
 		}
 	}
+	said, log := s.run(t, strings.Replace(build, "COPY . .", "ENV GOROOT=/usr/local/go", 1))
+	if said.Toolchain == nil || carrier(t, said).Path != "/usr/local/go/go.env" {
+		t.Errorf("where the Dockerfile says what is so anyway:\n%s", log)
+	}
 	settings := carrier(t, p)
 	want := fmt.Sprintf("GOPROXY=http://proxy.example\nGOTOOLCHAIN=local\nGOCACHE=%s\nGOFLAGS=-debug-actiongraph=%s\nGOMODCACHE=/go/pkg/mod\n", s.path("cache/go-build"), p.ActionGraph)
 	if settings.Path != "/usr/local/go/go.env" || settings.Content != want {
