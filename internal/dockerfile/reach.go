@@ -81,13 +81,20 @@ func (d *derivation) reaches(full string, toolchain bool) *Note {
 					return note(i, "names GOROOT")
 				}
 			case *instructions.EnvCommand:
-				if len(c.Env) == 1 && c.Env[0].Key == "GOROOT" && (c.Env[0].Value == full || c.Env[0].Value == path.Dir(full) && !toolchain) {
-					continue // it says what is so anyway
+				text = ""
+				for _, pair := range c.Env {
+					if pair.Key != "GOROOT" || pair.Value != full && (toolchain || pair.Value != path.Dir(full)) {
+						text += pair.String() + "\n"
+					} // else it says what is so anyway
 				}
 				if goRootVariable.MatchString(text) {
 					return note(i, "sets GOROOT")
 				}
-			case *instructions.ArgCommand, *instructions.VolumeCommand, *instructions.ShellCommand:
+			case *instructions.ArgCommand:
+				for _, arg := range c.Args {
+					text += "\n" + d.options.BuildArgs[arg.Key]
+				}
+			case *instructions.VolumeCommand, *instructions.ShellCommand:
 			default:
 				continue
 			}

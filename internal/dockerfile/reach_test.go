@@ -26,6 +26,8 @@ func TestReaches(t *testing.T) {
 		"a pattern elsewhere":       {"FROM golang AS build\nRUN rm -rf /usr/share/*" + final, ""},
 		"a heredoc":                 {"FROM golang AS build\nRUN <<E\nls /usr/local/go\nE" + final, "2: RUN names /usr/local/go"},
 		"GOROOT":                    {"FROM golang AS build\nRUN cp -r $(go env GOROOT) /out" + final, "2: RUN names GOROOT"},
+		"GOROOT among others":       {"FROM golang AS build\nENV GOROOT=/usr/local/go PATH=/usr/local/go/bin:$PATH\nRUN go build" + final, ""},
+		"by way of a build arg":     {"FROM golang AS build\nARG GIVEN\nRUN ls $GIVEN" + final, "2: ARG names /usr/local/go"},
 		"its own GOROOT":            {"FROM golang AS build\nENV GOROOT=/opt/go\nRUN go build" + final, "2: ENV sets GOROOT"},
 		"a tool of Go":              {"FROM golang AS build\nRUN go install -v cmd/vet" + final, "2: RUN installs parts of Go itself"},
 		"by way of ENV":             {"FROM golang AS build\nENV X=/usr/local/go/src\nRUN ls $X" + final, "2: ENV names /usr/local/go/src"},
@@ -40,7 +42,7 @@ func TestReaches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d, _, err := derive(t.Context(), []byte(tc.source), Options{Platform: "linux/amd64", Mounted: mounted})
+			d, _, err := derive(t.Context(), []byte(tc.source), Options{Platform: "linux/amd64", Mounted: mounted, BuildArgs: map[string]string{"GIVEN": goRoot}})
 			if err != nil {
 				t.Fatal(err)
 			}
