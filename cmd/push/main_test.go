@@ -83,7 +83,7 @@ func newBuilt(t *testing.T, image string) *built {
 	if err := entry.AppendImage(img); err != nil {
 		t.Fatal(err)
 	}
-	p := plan.Plan{Started: time.Now(), Layout: b.path("layout"), ActionGraph: b.path("go/actions.json")}
+	p := plan.Plan{Started: time.Now(), Layout: b.path("layout"), Compiled: b.path("go/compiled.json")}
 	if err := p.Write(b.path("prepared")); err != nil {
 		t.Fatal(err)
 	}
@@ -162,21 +162,22 @@ func (b *built) mustFail(t *testing.T, code int, want string) {
 
 func TestPush(t *testing.T) {
 	t.Parallel()
-	for title, tc := range map[string]struct{ param, url, actions, counts, log string }{
+	for title, tc := range map[string]struct{ param, url, count, counts, log string }{
 		"a tag": {
 			"/team/feed-agg:v1", "/team/feed-agg:v1",
-			`[{"Mode":"build","Cmd":["compile"]},{"Mode":"build","Cmd":null},{"Mode":"build","Cmd":null},{"Mode":"link","Cmd":["link"]}]`,
+			`{"compiled":1,"cached":2}`,
 			`"compiled":1,"cached":2`, "build: 1 of 3 packages compiled, 2 from the cache; ",
 		},
-		"no tag":                          {"/feed-agg", "/feed-agg:latest", "", `"compiled":null,"cached":null`, "how many packages were compiled is not known: no go command left an account\n"},
-		"an account that is none":         {"/feed-agg", "/feed-agg:latest", `{"compiled":7}`, `"compiled":null,"cached":null`, "is not known: the action graph is no JSON array\n"},
-		"an account of no package at all": {"/feed-agg", "/feed-agg:latest", `[]`, `"compiled":null,"cached":null`, "is not known: the action graph names no package\n"},
+		"no tag":                  {"/feed-agg", "/feed-agg:latest", "", `"compiled":null,"cached":null`, "how many packages were compiled is not known: no go command left an account\n"},
+		"an account that is none": {"/feed-agg", "/feed-agg:latest", `["compiled"]`, `"compiled":null,"cached":null`, "is not known: the account cannot be read\n"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			host := serve(t, nil)
 			b := newBuilt(t, host+tc.param)
-			b.write(t, "go/actions.json", tc.actions)
+			if tc.count != "" {
+				b.write(t, "go/compiled.json", tc.count)
+			}
 			code, stderr := b.run(t)
 			if code != 0 || !strings.HasPrefix(stderr, fmt.Sprintf("push %s%s@%s\n", host, tc.url, b.digest)) || !strings.Contains(stderr, tc.log) {
 				t.Fatalf("exit code %d\n%s", code, stderr)

@@ -1,57 +1,79 @@
 package gocache
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 )
 
-// maxActionGraph bounds what is read of an action graph: about 500 bytes an
-// action, and the largest modules have some ten thousand packages.
-const maxActionGraph = 32 << 20
+// Of what go commands say about themselves: about 500 bytes an action, and the
+// largest modules have some ten thousand packages.
+const (
+	maxActionGraphs = 256 << 20
+	maxActions      = 200_000
+)
 
-// Compiled is how many packages a go command compiled and how many it took
-// from its cache.
-type Compiled struct{ Compiled, Cached int }
+// Compiled is how many packages go commands compiled and how many they took
+// from their cache.
+type Compiled struct {
+	Compiled int `json:"compiled"`
+	Cached   int `json:"cached"`
+}
 
-// ReadCompiled counts the packages in an action graph, the file that
-// `go build -debug-actiongraph` writes (an undocumented format:
-// actionJSON in cmd/go/internal/work/action.go). It covers one go command, the
-// last that wrote the file. Any program of the build can have written it, so
-// an error, and no count, is the answer to whatever looks wrong.
+// ReadCompiled counts the packages in action graphs, one after the other: what
+// `go build -debug-actiongraph` writes when it starts and again when it ends
+// (an undocumented format: actionJSON in cmd/go/internal/work/action.go). A
+// package that several go commands need counts once, and as compiled if one of
+// them compiled it. Any program of the build can have written there, so an
+// error, and no count, is the answer to whatever looks wrong.
 func ReadCompiled(r io.Reader) (Compiled, error) {
-	limited := &io.LimitedReader{R: r, N: maxActionGraph}
-	decoder := json.NewDecoder(limited)
-	var count Compiled
-	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
-		return Compiled{}, errors.New("the action graph is no JSON array")
-	}
-	for decoder.More() {
-		var action struct {
-			Mode   string
-			Cmd    []string
-			Failed bool
-		}
-		if err := decoder.Decode(&action); err != nil {
-			if limited.N == 0 {
-				return Compiled{}, fmt.Errorf("the action graph is over %d bytes", maxActionGraph)
-			}
-			return Compiled{}, fmt.Errorf("the action graph: %w", err)
-		}
+	limited := &io.LimitedReader{R: r, N: maxActionGraphs}
+	decoder := json.NewDecoder(bufio.NewReader(limited))
+	compiled := map[string]bool{} // by the action's own hash
+	for {
+		token, err := decoder.Token()
 		switch {
-		case action.Mode != "build" || action.Failed:
-		case len(action.Cmd) > 0:
-			count.Compiled++
-		default:
-			count.Cached++
+		case errors.Is(err, io.EOF) && limited.N > 0:
+			return count(compiled)
+		case err != nil || token != json.Delim('['):
+			return Compiled{}, errors.New("the action graph is no JSON array")
+		}
+		for decoder.More() {
+			var action struct {
+				Mode     string
+				ActionID string
+				Cmd      []string
+				Failed   bool
+			}
+			if err := decoder.Decode(&action); err != nil {
+				return Compiled{}, fmt.Errorf("the action graph: %w", err)
+			}
+			if action.Mode == "build" && action.ActionID != "" && !action.Failed {
+				compiled[action.ActionID] = compiled[action.ActionID] || len(action.Cmd) > 0
+			}
+			if len(compiled) > maxActions {
+				return Compiled{}, fmt.Errorf("the action graphs name over %d packages", maxActions)
+			}
+		}
+		if _, err := decoder.Token(); err != nil {
+			return Compiled{}, errors.New("the action graph is cut off")
 		}
 	}
-	if _, err := decoder.Token(); err != nil {
-		return Compiled{}, errors.New("the action graph is cut off")
+}
+
+func count(compiled map[string]bool) (Compiled, error) {
+	var total Compiled
+	for _, ran := range compiled {
+		if ran {
+			total.Compiled++
+		} else {
+			total.Cached++
+		}
 	}
-	if count == (Compiled{}) {
-		return Compiled{}, errors.New("the action graph names no package")
+	if total == (Compiled{}) {
+		return Compiled{}, errors.New("no go command left an account")
 	}
-	return count, nil
+	return total, nil
 }

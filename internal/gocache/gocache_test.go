@@ -123,7 +123,12 @@ func TestReadCompiled(t *testing.T) {
 	if got, err := gocache.ReadCompiled(file); err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	for _, wrong := range []string{"", "null", "{}", "[", "[]", `[{"Mode":"build"}`, `[{"Mode":7}]`, `[{"Mode":"link"}]`, `["` + strings.Repeat("x", 33<<20) + `"]`} {
+	several := `[{"Mode":"build"},{"Mode":"build"}][{"Mode":"build","ActionID":"a","Cmd":["compile"]},{"Mode":"build","ActionID":"b","Cmd":null}]
+		[{"Mode":"build","ActionID":"a","Cmd":null},{"Mode":"build","ActionID":"c","Cmd":null},{"Mode":"link","ActionID":"d","Cmd":["link"]}]`
+	if got, err := gocache.ReadCompiled(strings.NewReader(several)); err != nil || got != (gocache.Compiled{Compiled: 1, Cached: 2}) {
+		t.Errorf("several commands: got %+v, %v", got, err)
+	}
+	for _, wrong := range []string{"", "null", "{}", "[", "[]", `[{"Mode":"build","ActionID":"a"}`, `[{"Mode":7}]`, `[{"Mode":"link"}]`, `["` + strings.Repeat("x", 1<<20) + `"]`} {
 		if got, err := gocache.ReadCompiled(strings.NewReader(wrong)); err == nil || got != (gocache.Compiled{}) {
 			t.Errorf("%.20q: got %+v, %v", wrong, got, err)
 		}

@@ -59,8 +59,17 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	for _, problem := range setUp(p) {
 		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
 	}
+	account, err := openAccount(p.ActionGraph)
+	if err != nil {
+		fmt.Fprintf(stderr, "what go commands compile will not be known: %v\n", err)
+	}
 	if err := execute(ctx, config.Executor, p, stdout, stderr); err != nil {
 		return err
+	}
+	if account != nil {
+		if err := account.close(p); err != nil {
+			fmt.Fprintf(stderr, "what go commands compiled is not known: %v\n", err)
+		}
 	}
 	if p.Reproducible {
 		if err := forgetTimes(p); err != nil {
@@ -137,11 +146,7 @@ func makeFile(file plan.File) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	mode := fs.FileMode(0o644)
-	if file.Shared {
-		mode = 0o666
-	}
-	return step.WriteFile(file.Path, []byte(file.Content), mode)
+	return step.WriteFile(file.Path, []byte(file.Content), 0o644)
 }
 
 func execute(ctx context.Context, executor string, p *plan.Plan, stdout, stderr io.Writer) error {

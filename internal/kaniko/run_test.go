@@ -54,6 +54,20 @@ func fakeExecutor(behaviour string) int {
 			return 1
 		}
 		return 0
+	case "go commands":
+		// More than a pipe holds.
+		var graph strings.Builder
+		for i := range 5000 {
+			fmt.Fprintf(&graph, `,{"Mode":"build","ActionID":"%d","Cmd":null}`, i)
+		}
+		for _, compiled := range []string{"ours", "theirs"} {
+			all := `[{"Mode":"build","ActionID":"` + compiled + `","Cmd":["compile"]}` + graph.String() + `]`
+			if err := os.WriteFile(os.Getenv("ACTION_GRAPH"), []byte(all), 0o666); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+		}
+		return fakeExecutor("succeed")
 	case "compile error":
 		fmt.Fprintln(os.Stderr, "./main.go:7:2: undefined: x")
 		fmt.Fprintln(os.Stderr, "error building image: error building stage: failed to execute command: waiting for process to exit: exit status 2")
@@ -88,6 +102,9 @@ func newStep(t *testing.T, behaviour string, change func(*plan.Plan)) (*exec.Cmd
 		Args:   []string{"--one", "--two=2"},
 		Env:    map[string]string{"FAKE_EXECUTOR": behaviour, "FROM_THE_PLAN": "yes", "LAYOUT": layout},
 		Layout: layout,
+
+		ActionGraph: filepath.Join(filepath.Dir(layout), "go/actions"),
+		Compiled:    filepath.Join(filepath.Dir(layout), "go/compiled.json"),
 	}
 	if change != nil {
 		change(p)
@@ -111,11 +128,12 @@ func TestRunSetsUpAndRunsTheExecutor(t *testing.T) {
 	root := t.TempDir()
 	link := plan.Link{Path: filepath.Join(root, "go/pkg/mod"), Target: "/cache/go-mod"}
 	settings := plan.File{Path: filepath.Join(root, "root/.config/go/env"), Content: "GOCACHE=/cache\n"}
-	actions := plan.File{Path: filepath.Join(root, "built/go/actions.json"), Shared: true}
+	actions := filepath.Join(root, "built/go/actions")
 	var layout string
 	cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
 		p.Links = []plan.Link{link}
-		p.Files = []plan.File{settings, actions}
+		p.Files = []plan.File{settings}
+		p.ActionGraph, p.Compiled = actions, filepath.Join(root, "built/go/compiled.json")
 		layout = p.Layout
 	})
 	out, err := cmd.Output()
@@ -132,7 +150,7 @@ func TestRunSetsUpAndRunsTheExecutor(t *testing.T) {
 		filepath.Join(root, "go"):           fs.ModeDir | fs.ModeSticky | 0o777,
 		filepath.Join(root, "go/pkg"):       fs.ModeDir | fs.ModeSticky | 0o777,
 		settings.Path:                       0o644,
-		actions.Path:                        0o666,
+		actions:                             fs.ModeNamedPipe | 0o666,
 		layout:                              fs.ModeDir | 0o755,
 		filepath.Join(layout, "blobs"):      fs.ModeDir | 0o755,
 		filepath.Join(layout, "blobs/blob"): 0o644,
@@ -140,6 +158,28 @@ func TestRunSetsUpAndRunsTheExecutor(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
 		}
+	}
+}
+
+func TestRunCountsWhatAllGoCommandsCompiled(t *testing.T) {
+	t.Parallel()
+	var compiled string
+	cmd, stderr := newStep(t, "go commands", func(p *plan.Plan) {
+		p.Env["ACTION_GRAPH"], compiled = p.ActionGraph, p.Compiled
+	})
+	if out, err := cmd.Output(); err != nil || stderr.Len() > 0 {
+		t.Fatalf("got %q, %q, %v", out, stderr, err)
+	}
+	if count, err := os.ReadFile(compiled); err != nil || string(count) != `{"compiled":2,"cached":5000}` {
+		t.Errorf("got %s, %v", count, err)
+	}
+
+	cmd, stderr = newStep(t, "succeed", func(p *plan.Plan) { compiled = p.Compiled })
+	if _, err := cmd.Output(); err != nil || stderr.Len() > 0 {
+		t.Fatalf("got %q, %v", stderr, err)
+	}
+	if _, err := os.Stat(compiled); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without go commands: %v", err)
 	}
 }
 

@@ -46,9 +46,11 @@ type Plan struct {
 	// Compression is the level of gzip for new layers, "1" to "9"; "" is 1.
 	Compression string `json:"compression,omitempty"`
 
-	// ActionGraph is the file in which a go command of a RUN may leave what it
-	// compiled. Anything can write there: believe nothing of it.
+	// ActionGraph is the pipe in which go commands of a RUN say what they
+	// compiled, Compiled the file for what that comes to. Anything can write
+	// to both: believe nothing of it.
 	ActionGraph string `json:"actionGraph"`
+	Compiled    string `json:"compiled"`
 }
 
 // Toolchain is Go: a folder at Path whose programs are copies and whose other
@@ -67,12 +69,10 @@ type Link struct {
 	Target string `json:"target"`
 }
 
-// File is a file at Path, readable by every user; one that is Shared is
-// writable by every user too.
+// File is a file at Path, readable by every user.
 type File struct {
 	Path    string `json:"path"`
 	Content string `json:"content"`
-	Shared  bool   `json:"shared,omitempty"`
 }
 
 const fileName = "plan.json"

@@ -156,10 +156,10 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Layout:       filepath.Join(c.Built, "layout"),
 		Reproducible: c.Reproducible,
 		Compression:  c.CompressionLevel,
-		ActionGraph:  filepath.Join(c.Built, "go", "actions.json"),
+		ActionGraph:  filepath.Join(c.Built, "go", "actions"),
+		Compiled:     filepath.Join(c.Built, "go", "compiled.json"),
 	}
 	p.Files = []plan.File{
-		{Path: p.ActionGraph, Shared: true},
 		{Path: filepath.Join(goTelemetry[0], "mode"), Content: "off\n"},
 	}
 

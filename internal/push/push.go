@@ -41,8 +41,8 @@ type Config struct {
 type Report struct {
 	// Seconds from prepare's start until the registry had the image.
 	Seconds float64 `json:"seconds"`
-	// Packages that the last go command of the build compiled, and that it
-	// took from its cache.
+	// Packages that go commands of the build compiled, and that they took
+	// from their cache.
 	Compiled *int `json:"compiled"`
 	Cached   *int `json:"cached"`
 	// NoToolchain says why Go was not taken from the kept toolchains; "" if it
@@ -103,7 +103,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		return fmt.Errorf("push %s: %w", url, err)
 	}
 	report := Report{Seconds: math.Round(time.Since(p.Started).Seconds()*10) / 10, NoToolchain: p.NoToolchain}
-	tell(stderr, &report, p.ActionGraph)
+	tell(stderr, &report, p.Compiled)
 	encoded, err := json.Marshal(report)
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
@@ -156,8 +156,8 @@ func pushTold(ctx context.Context, client *registry.Client, tag name.Tag, img v1
 }
 
 // tell fills in the counts, and says for a person what the build cost.
-func tell(stderr io.Writer, report *Report, actionGraph string) {
-	count, err := readCompiled(actionGraph)
+func tell(stderr io.Writer, report *Report, compiled string) {
+	count, err := readCompiled(compiled)
 	if err != nil {
 		fmt.Fprintf(stderr, "build: %.1f s; how many packages were compiled is not known: %v\n", report.Seconds, err)
 		return
@@ -167,16 +167,21 @@ func tell(stderr io.Writer, report *Report, actionGraph string) {
 		count.Compiled, count.Compiled+count.Cached, count.Cached, report.Seconds)
 }
 
+// readCompiled takes the count from the file that the build step leaves. A RUN
+// may have put something else in its place.
 func readCompiled(path string) (gocache.Compiled, error) {
 	// Not a link, nor a pipe that would block.
 	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest {
 		return gocache.Compiled{}, errors.New("no go command left an account")
 	}
-	file, err := os.Open(path)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return gocache.Compiled{}, err
 	}
-	defer file.Close()
-	return gocache.ReadCompiled(file)
+	var count gocache.Compiled
+	if err := json.Unmarshal(content, &count); err != nil || count.Compiled < 0 || count.Cached < 0 {
+		return gocache.Compiled{}, errors.New("the account cannot be read")
+	}
+	return count, nil
 }

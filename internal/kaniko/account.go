@@ -1,0 +1,94 @@
+package kaniko
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// account is the pipe in which go commands say what they did. A file would
+// hold the words of the last one only.
+type account struct {
+	pipe  *os.File
+	count chan gocache.Compiled // closed without a count where there is none
+}
+
+// lastByte ends what is read: JSON has none such.
+const lastByte = 0
+
+// openAccount makes the pipe, for all users to write. Somebody reads it until
+// it is closed, so that no go command ever waits.
+func openAccount(path string) (*account, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := errors.Join(syscall.Mkfifo(path, 0o666), os.Chmod(path, 0o666)); err != nil {
+		return nil, fmt.Errorf("make the pipe %s: %w", path, err)
+	}
+	// With both ends open neither side waits for the other to open.
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	a := &account{pipe, make(chan gocache.Compiled, 1)}
+	go func() {
+		defer io.Copy(io.Discard, pipe) //nolint:errcheck // until it is closed
+		defer close(a.count)
+		if count, err := gocache.ReadCompiled(&untilLastByte{Reader: pipe}); err == nil {
+			a.count <- count
+		}
+	}()
+	return a, nil
+}
+
+type untilLastByte struct {
+	io.Reader
+	ended bool
+}
+
+func (r *untilLastByte) Read(p []byte) (int, error) {
+	if r.ended {
+		return 0, io.EOF
+	}
+	n, err := r.Reader.Read(p)
+	if i := bytes.IndexByte(p[:n], lastByte); i >= 0 {
+		r.ended = true
+		return i, io.EOF
+	}
+	return n, err
+}
+
+// close writes the count, if there is one, where the step push reads it. All
+// who could write to the pipe have ended.
+func (a *account) close(p *plan.Plan) error {
+	defer a.pipe.Close()
+	if err := a.pipe.SetDeadline(time.Now().Add(grace)); err != nil {
+		return err
+	}
+	if _, err := a.pipe.Write([]byte{lastByte}); err != nil {
+		return err
+	}
+	count, ok := <-a.count
+	if !ok {
+		return nil
+	}
+	content, err := json.Marshal(count)
+	if err != nil {
+		return err
+	}
+	return step.WriteFile(p.Compiled, content, 0o644)
+}
