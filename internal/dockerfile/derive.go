@@ -29,6 +29,22 @@ type Options struct {
 	// names it, variables expanded. It is called once for each image and
 	// platform that the target needs.
 	Pin func(ctx context.Context, image, platform string) (string, error)
+	// Base returns the configuration of the image that Pin named so, for each
+	// that a stage is FROM. Without it (nil, or a nil Base), what depends on it
+	// is left as it is.
+	Base func(ctx context.Context, ref string) (*Base, error)
+	// Source says what is wrong with copying path, as COPY and ADD name it,
+	// from the build context; nil for nothing. It is not asked for patterns
+	// and URLs. Without it nothing is checked.
+	Source func(path string) *SourceError
+	// Secrets are the ids of the secrets that a RUN may mount.
+	Secrets []string
+}
+
+// SourceError is what is wrong with a path of the build context.
+type SourceError struct {
+	Problem, Fix string
+	Bearable     bool // a [Note] will do
 }
 
 // Derived is the Dockerfile kaniko builds, and what there is to say about it.
@@ -41,6 +57,8 @@ type Derived struct {
 	// Args are the names that an ARG declares after a FROM, in the stages that
 	// the target needs: those a build arg reaches.
 	Args map[string]bool
+	// Secrets are the ids of those that a RUN mounts, of the ones given, sorted.
+	Secrets []string
 	// Notes are in the order of the file.
 	Notes []Note
 	// Bases are the images that the target needs; one may be there twice.
@@ -74,17 +92,29 @@ func (n Note) String() string {
 }
 
 // Derive checks the stages that the target needs and rewrites them for kaniko.
-// What the user has to mend is an [Error]; a failure of Pin is wrapped.
-//
-// It knows the Dockerfile only: WORKDIR, ENV and ONBUILD that a base image
-// brings along are not followed, and a path that depends on them is left as it
-// is.
+// What the user has to mend is an [Error]; a failure of Pin or Base is wrapped.
 func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	g, err := f.newGraph(o)
 	if err != nil {
 		return nil, err
 	}
 	d := &derivation{graph: g, options: o}
+	if err := d.checkArgs(); err != nil {
+		return nil, err
+	}
+	if err := d.readBases(ctx); err != nil {
+		return nil, err
+	}
+	for _, n := range d.needed() {
+		d.trace(n)
+	}
+	if err := d.checkSources(); err != nil {
+		return nil, err
+	}
+	secrets, err := d.secrets()
+	if err != nil {
+		return nil, err
+	}
 	if err := d.movePaths(); err != nil {
 		return nil, err
 	}
@@ -98,6 +128,7 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 		Target:  target,
 		Changes: d.changes,
 		Args:    g.args(),
+		Secrets: secrets,
 		Notes:   d.notes(),
 		Bases:   d.bases(),
 
@@ -111,9 +142,11 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 type derivation struct {
 	*graph
 	options Options
+	pins    map[imageKey]string
 	edits   []edit
 	changes []Change
 	edited  map[span]bool // places in the source that have an edit
+	noted   []Note        // on the way
 
 	copiedFrom []string // images that became stages, as pinned
 }
@@ -134,6 +167,21 @@ func (d *derivation) replace(i *instruction, word span, text, why string) {
 	d.changes = append(d.changes, Change{Line: i.line, Old: i.raw(word), New: text, Why: why})
 }
 
+// insertAfter puts a line after a FROM.
+func (d *derivation) insertAfter(from *instruction, line, why string) {
+	end := from.at[len(from.at)-1] + 1
+	d.edits = append(d.edits, edit{end, end, d.newline() + line})
+	d.changes = append(d.changes, Change{Line: from.line, New: line, Why: why})
+}
+
+// newline is the source's line end.
+func (d *derivation) newline() string {
+	if line, _, _ := bytes.Cut(d.file.source, []byte("\n")); bytes.HasSuffix(line, []byte("\r")) {
+		return "\r\n"
+	}
+	return "\n"
+}
+
 // reference is what an image reference consists of: nothing the Dockerfile's
 // own syntax would take for something else.
 var reference = regexp.MustCompile(`^[\w./:@+-]+$`)
@@ -142,23 +190,6 @@ var reference = regexp.MustCompile(`^[\w./:@+-]+$`)
 // stage: kaniko takes a stage's base from the images fetched beforehand, but
 // fetches what COPY --from names by itself, with credentials it does not have.
 func (d *derivation) pin(ctx context.Context) error {
-	type base struct{ image, platform string }
-	pinned := map[base]string{}
-	pin := func(image, platform string) (string, error) {
-		key := base{image, cmp.Or(platform, d.options.Platform)}
-		if ref, ok := pinned[key]; ok {
-			return ref, nil
-		}
-		ref, err := d.options.Pin(ctx, key.image, key.platform)
-		if err != nil {
-			return "", err
-		}
-		if !reference.MatchString(ref) {
-			return "", fmt.Errorf("pinned to %q, which is no image reference", ref)
-		}
-		pinned[key] = ref
-		return ref, nil
-	}
 	var added []string
 	names := map[string]string{} // image → added stage
 	first := len(d.nodes)        // the stage before which stages are added
@@ -168,7 +199,7 @@ func (d *derivation) pin(ctx context.Context) error {
 		case n.parent != none || n.base == scratch:
 			d.replace(n.from, image, d.literal(n), "kaniko does not know all variables here")
 		default:
-			ref, err := pin(n.base, n.platform)
+			ref, err := d.pinned(ctx, n.base, n.platform)
 			if err != nil {
 				return fmt.Errorf("%s:%d: base image %s: %w", d.file.name, n.from.line, n.base, err)
 			}
@@ -177,13 +208,13 @@ func (d *derivation) pin(ctx context.Context) error {
 		}
 		for _, i := range n.program {
 			c, ok := i.command.(*instructions.CopyCommand)
-			if !ok || c.From == "" || c.From == scratch {
+			if !ok || c.From == "" || c.From == scratch || i.isForeign {
 				continue
 			}
 			if source, err := d.copySource(n, i, c.From); err != nil || source != none {
 				continue // an error would have been need's
 			}
-			ref, err := pin(c.From, "")
+			ref, err := d.pinned(ctx, c.From, "")
 			if err != nil {
 				return fmt.Errorf("%s:%d: COPY --from=%s: no stage has this name, and as an image: %w", d.file.name, i.line, c.From, err)
 			}
@@ -221,10 +252,7 @@ func (d *derivation) literal(n *node) string {
 // name the stages after it.
 func (d *derivation) addStages(first int, stages []string) {
 	from := d.nodes[first].from
-	end := "\n"
-	if line, _, _ := bytes.Cut(d.file.source, []byte("\n")); bytes.HasSuffix(line, []byte("\r")) {
-		end = "\r\n"
-	}
+	end := d.newline()
 	start := bytes.LastIndexByte(d.file.source[:from.at[0]], '\n') + 1
 	d.edits = append(d.edits, edit{start, start, strings.Join(stages, end) + end})
 	for _, stage := range stages {
@@ -285,10 +313,14 @@ func (i *instruction) flag(name string) span {
 
 // keyword is the instruction's name, in capitals.
 func (i *instruction) keyword() string {
-	if c, ok := i.command.(instructions.Command); ok {
-		return strings.ToUpper(c.Name())
+	c, ok := i.command.(instructions.Command)
+	switch {
+	case !ok:
+		return "FROM"
+	case i.isForeign:
+		return "the base image's ONBUILD " + strings.ToUpper(c.Name())
 	}
-	return "FROM"
+	return strings.ToUpper(c.Name())
 }
 
 // args are the names declared in the stages that matter.

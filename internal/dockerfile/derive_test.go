@@ -69,11 +69,28 @@ func caseOptions(t *testing.T, dir string) Options {
 		Target    string            `json:"target"`
 		BuildArgs map[string]string `json:"buildArgs"`
 		Platform  string            `json:"platform"`
+		Bases     map[string]Base   `json:"bases"`   // by image
+		Context   []string          `json:"context"` // the only paths of it
+		Secrets   []string          `json:"secrets"`
 	}
 	if err := errors.Join(err, json.Unmarshal(text, &given)); err != nil {
 		t.Fatal(err)
 	}
-	o.Target, o.BuildArgs = given.Target, given.BuildArgs
+	o.Target, o.BuildArgs, o.Secrets = given.Target, given.BuildArgs, given.Secrets
+	o.Base = func(_ context.Context, ref string) (*Base, error) {
+		if base, ok := given.Bases[ref[:strings.IndexAny(ref, ":@")]]; ok {
+			return &base, nil
+		}
+		return nil, nil
+	}
+	if given.Context != nil {
+		o.Source = func(path string) *SourceError {
+			if slices.Contains(given.Context, path) {
+				return nil
+			}
+			return &SourceError{Problem: "the build context has no such file", Fix: "add it"}
+		}
+	}
 	if given.Platform != "" {
 		o.Platform = given.Platform
 	}
@@ -103,6 +120,9 @@ func report(d *Derived, pins []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "target %q\n", d.Target)
 	fmt.Fprintf(&b, "args %s\n", strings.Join(slices.Sorted(maps.Keys(d.Args)), " "))
+	if len(d.Secrets) > 0 {
+		fmt.Fprintf(&b, "secrets %s\n", strings.Join(d.Secrets, " "))
+	}
 	for _, pin := range pins {
 		fmt.Fprintf(&b, "pinned %s\n", pin)
 	}

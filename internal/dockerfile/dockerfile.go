@@ -65,6 +65,8 @@ type instruction struct {
 	line     int          // its first
 	end      int          // its last, heredocs included
 	trigger  *instruction // what an ONBUILD holds
+
+	isForeign bool // of a base image's ONBUILD: not in the source
 }
 
 var byteOrderMark = []byte("\xef\xbb\xbf")

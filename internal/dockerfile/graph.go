@@ -29,12 +29,14 @@ type node struct {
 	base     string         // FROM's image or stage, expanded
 	platform string         // of FROM, expanded; "" where none is given
 	parent   int            // the stage that base names, or none
-	program  []*instruction // the parent's ONBUILD triggers, then the stage's own instructions
+	image    *Base          // what FROM an image brings along; nil where that is not known
+	program  []*instruction // the ONBUILD triggers of the parent or image, then the stage's own instructions
 	matters  bool           // the target cannot be built without it
 	final    bool           // the target, or what the target is FROM
 	ref      string         // the image it is FROM, as pinned; "" for a stage or scratch
 
 	places      []place // the paths it names
+	sources     []contextSource
 	vars        variables
 	folder      string // the WORKDIR at its end; "" where its image decides
 	movedFolder string // the same, once paths are moved

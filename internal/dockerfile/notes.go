@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
 // goSettings are the variables that keep go commands from what Slipway sets in
@@ -24,12 +24,12 @@ var goSettings = map[string]string{
 	"HOME":       "go commands look there for the user's go/env file",
 }
 
-// inlineSetting is a setting made in a RUN, for one command or with go env -w.
-var inlineSetting = regexp.MustCompile(`(?:^|[\s;&|("'])(GOCACHE|GOMODCACHE|GOPATH|GOPROXY|GOFLAGS|GOENV)=`)
-
 // notes are what the user may not expect of the stages that matter.
 func (d *derivation) notes() []Note {
 	noted := map[Note]bool{}
+	for _, n := range d.noted {
+		noted[n] = true
+	}
 	note := func(line int, format string, args ...any) {
 		noted[Note{Line: line, Text: fmt.Sprintf(format, args...)}] = true
 	}
@@ -38,6 +38,12 @@ func (d *derivation) notes() []Note {
 		set := map[string]int{}
 		if n.parent != none {
 			maps.Copy(set, pending[n.parent])
+		}
+		for name := range n.baseEnv() {
+			// golang's images set GOPATH, to where its modules are anyway.
+			if goSettings[name] != "" && name != "GOPATH" {
+				set[name] = n.from.line
+			}
 		}
 		for _, i := range n.program {
 			switch c := i.command.(type) {
@@ -49,12 +55,24 @@ func (d *derivation) notes() []Note {
 				}
 			case *instructions.RunCommand:
 				for name, line := range set {
-					note(line, "ENV %s: %s", name, goSettings[name])
+					of := ""
+					if line == n.from.line {
+						of = " of the base image"
+					}
+					note(line, "ENV %s%s: %s", name, of, goSettings[name])
 				}
-				for _, found := range inlineSetting.FindAllStringSubmatch(i.text+heredocText(i), -1) {
-					note(i.line, "RUN sets %s: %s", found[1], goSettings[found[1]])
+				for _, name := range assignments(i.script(c)) {
+					if name != "HOME" && goSettings[name] != "" {
+						note(i.line, "RUN sets %s: %s", name, goSettings[name])
+					}
+				}
+				for _, m := range i.mounts() {
+					if id := m.secret(); id != "" && !slices.Contains(d.options.Secrets, id) {
+						note(i.line, "RUN goes without the secret %s: the workspace secrets has none", id)
+					}
 				}
 			}
+			writtenSecrets(i, note)
 			for _, what := range unsupported(i) {
 				note(i.line, "kaniko ignores %s", what)
 			}
@@ -67,6 +85,9 @@ func (d *derivation) notes() []Note {
 		}
 	}
 	d.noteArgs(note)
+	if frontend, _, place, ok := parser.DetectSyntax(d.file.source); ok && !strings.HasPrefix(strings.TrimPrefix(frontend, "docker.io/"), "docker/dockerfile") && len(place) > 0 {
+		note(place[0].Start.Line, "kaniko does not use the frontend %s: it reads this file as a Dockerfile", frontend)
+	}
 	return slices.SortedFunc(maps.Keys(noted), func(a, b Note) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Text, b.Text))
 	})
@@ -94,8 +115,13 @@ func (d *derivation) noteArgs(note func(line int, format string, args ...any)) {
 	}
 }
 
-func heredocText(i *instruction) string {
+// script is what a RUN has its shell do, or the words it runs.
+func (i *instruction) script(c *instructions.RunCommand) string {
+	if !c.PrependShell {
+		return strings.Join(c.CmdLine, " ")
+	}
 	var text strings.Builder
+	text.WriteString(strings.Join(c.CmdLine, " "))
 	for _, heredoc := range i.heredocs {
 		text.WriteString("\n" + heredoc.Content)
 	}
@@ -117,20 +143,16 @@ func unsupported(i *instruction) []string {
 	keyword := i.keyword()
 	var found []string
 	for _, flag := range i.flags {
-		name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		name, _, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
 		if slices.Contains(flags, name) {
 			found = append(found, keyword+" --"+name)
 		}
-		if name != "mount" || keyword != "RUN" {
-			continue
-		}
-		kind := "bind" // BuildKit's default
-		for option := range strings.SplitSeq(value, ",") {
-			if value, ok := strings.CutPrefix(strings.ToLower(option), "type="); ok {
-				kind = value
-			}
-		}
-		if kind != "cache" && kind != "secret" {
+	}
+	for _, m := range i.mounts() {
+		switch kind := m.options["type"]; {
+		case kind == "bind" && !m.ofContext():
+			found = append(found, "RUN --mount=type=bind,from="+m.options["from"])
+		case kind != "bind" && kind != "cache" && kind != "secret":
 			found = append(found, "RUN --mount=type="+kind)
 		}
 	}

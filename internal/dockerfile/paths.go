@@ -28,6 +28,7 @@ type role int
 const (
 	workdir role = iota
 	destination
+	bound  // the target of a RUN --mount=type=bind
 	copied // a source of COPY --from
 )
 
@@ -35,9 +36,6 @@ const (
 // lies where kaniko drops it is moved in a build stage if it can be. In the
 // target and what it is FROM it is part of the image, and refused.
 func (d *derivation) movePaths() error {
-	for _, n := range d.needed() {
-		d.trace(n)
-	}
 	moves := moves{}
 	for _, n := range d.needed() {
 		for _, p := range n.places {
@@ -45,14 +43,14 @@ func (d *derivation) movePaths() error {
 			if mount == "" || p.role == copied {
 				continue
 			}
-			if !n.final && movable(mount) {
+			if !n.final && movable(mount) && !p.in.isForeign {
 				if moves[n.index][mount] == "" {
 					to := d.moved(mount)
 					for _, kin := range d.kin(n) {
 						moves.add(kin.index, mount, to)
 					}
 				}
-			} else if p.role == destination {
+			} else if p.role != workdir {
 				return d.file.errorAt(p.in.line,
 					fmt.Sprintf("kaniko would drop what %s puts into %s: %s is a mount of the build pod", p.in.keyword(), p.full, mount),
 					"copy to another directory, such as /app")
@@ -104,14 +102,11 @@ func (m moves) of(stage int, full string) (to, mount string) {
 // trace follows WORKDIR and the variables through a stage, and collects its
 // places. Its parent has been traced.
 func (d *derivation) trace(n *node) {
-	vars, folder := variables{}, d.startFolder(n, func(parent *node) string { return parent.folder })
-	if n.parent != none {
-		vars = d.nodes[n.parent].vars
-	}
+	vars, folder := d.startVariables(n), d.startFolder(n, func(parent *node) string { return parent.folder })
 	lex := shell.NewLex(d.file.escape)
 	expand := func(word string) *string {
 		value, missing, err := lex.ProcessWord(word, vars)
-		if err != nil || len(missing) > 0 {
+		if err != nil || len(missing) > 0 && !vars.complete {
 			return nil
 		}
 		return &value
@@ -135,13 +130,13 @@ func (d *derivation) trace(n *node) {
 					args[arg.Key] = &value
 				}
 			}
-			vars = variables{env: vars.env, args: merged(vars.args, args)}
+			vars.args = merged(vars.args, args)
 		case *instructions.EnvCommand:
 			env := map[string]*string{}
 			for _, pair := range c.Env {
 				env[pair.Key] = expand(pair.Value)
 			}
-			vars = variables{env: merged(vars.env, env), args: vars.args}
+			vars.env = merged(vars.env, env)
 		case *instructions.WorkdirCommand:
 			folder = use(workdir, n.index, i.args[0], folder)
 		case *instructions.AddCommand:
@@ -154,9 +149,30 @@ func (d *derivation) trace(n *node) {
 				}
 			}
 			use(destination, n.index, i.args[len(i.args)-1], folder)
+		case *instructions.RunCommand:
+			for _, target := range i.bindTargets() {
+				use(bound, n.index, target, folder)
+			}
+		}
+		for _, source := range contextSources(i) {
+			n.sources = append(n.sources, contextSource{in: i, word: source, vars: vars})
 		}
 	}
 	n.vars, n.folder = vars, folder
+}
+
+// startVariables are those a stage begins with.
+func (d *derivation) startVariables(n *node) variables {
+	if n.parent != none {
+		return d.nodes[n.parent].vars
+	}
+	vars := variables{complete: n.image != nil || n.base == scratch}
+	env := map[string]*string{}
+	for name, value := range n.baseEnv() {
+		env[name] = &value
+	}
+	vars.env = env
+	return vars
 }
 
 // startFolder is the directory a stage begins in; "" where its image decides.
@@ -166,6 +182,8 @@ func (d *derivation) startFolder(n *node, end func(parent *node) string) string 
 		return end(d.nodes[n.parent])
 	case n.base == scratch:
 		return "/"
+	case n.image != nil:
+		return path.Join("/", n.image.WorkingDir)
 	}
 	return ""
 }
@@ -184,7 +202,7 @@ func (d *derivation) resolve(p place, raw, folder string) string {
 		return ""
 	}
 	// A path with an unknown part may still be meant for a mount: ${DIR:-/workspace}.
-	if len(missing) > 0 && !slices.ContainsFunc(d.options.Mounted, func(mount string) bool { return mentions(word, mount) >= 0 }) {
+	if len(missing) > 0 && !p.vars.complete && !slices.ContainsFunc(d.options.Mounted, func(mount string) bool { return mentions(word, mount) >= 0 }) {
 		return ""
 	}
 	switch {
@@ -199,6 +217,10 @@ func (d *derivation) resolve(p place, raw, folder string) string {
 // rewrite gives the paths of a stage the form that moves asks for.
 func (d *derivation) rewrite(n *node, moves moves) error {
 	folder := d.startFolder(n, func(parent *node) string { return parent.movedFolder })
+	if to, mount := moves.of(n.index, folder); n.parent == none && mount != "" {
+		d.insertAfter(n.from, "WORKDIR "+to, fmt.Sprintf("the base image's is in %s, a mount of the build pod", mount))
+		folder = to
+	}
 	for _, p := range n.places {
 		from := folder
 		if p.role == copied {
@@ -212,11 +234,13 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 		want, mount := moves.of(p.of, p.full)
 		if raw := p.in.raw(p.word); p.full != "" && d.resolve(p, raw, from) != want {
 			text := substitute(raw, mount, moves[p.of][mount])
-			shared := !slices.Contains(n.body, p.in) && d.nodes[n.parent].final
-			if shared || d.resolve(p, text, from) != want {
+			fixed := p.in.isForeign || !slices.Contains(n.body, p.in) && d.nodes[n.parent].final
+			if fixed || d.resolve(p, text, from) != want {
 				return d.stuck(p.in.line, mount, fmt.Sprintf("%s reaches it by way of %s", p.in.keyword(), raw))
 			}
-			d.replace(p.in, p.word, text, fmt.Sprintf("kaniko drops what is copied to %s, a mount of the build pod", mount))
+			d.replace(p.in, p.word, p.written(text, want), fmt.Sprintf("kaniko drops what is copied to %s, a mount of the build pod", mount))
+		} else if p.full != "" && !p.in.isForeign {
+			d.replace(p.in, p.word, p.written(raw, want), "kaniko takes it from the root, not from WORKDIR")
 		}
 		if p.role == workdir {
 			folder = want
@@ -224,6 +248,15 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 	}
 	n.movedFolder = folder
 	return nil
+}
+
+// written is how a path is best written: kaniko does not look at WORKDIR for a
+// mount's target.
+func (p place) written(text, full string) string {
+	if p.role == bound && !path.IsAbs(text) {
+		return full
+	}
+	return text
 }
 
 // substitute puts to in place of mount at the start of a word, whether that is
@@ -254,6 +287,11 @@ func (d *derivation) kin(n *node) []*node {
 // cannot move along. CMD, LABEL and their like do no harm: the image of a build
 // stage is thrown away.
 func (d *derivation) checkMentions(n *node, mount string) error {
+	for name, value := range n.baseEnv() {
+		if mentions(value, mount) >= 0 {
+			return d.stuck(n.from.line, mount, "the base image's ENV "+name+" names it")
+		}
+	}
 	for _, i := range n.program {
 		var values []string
 		own := false // whether the instruction's own words count
@@ -270,8 +308,12 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 			}
 		}
 		if own {
-			if at := mentions(i.text, mount); at >= 0 {
-				return d.stuck(d.lineOf(i.at[at]), mount, i.keyword()+" names it")
+			if at := mentions(i.withoutBindTargets(), mount); at >= 0 {
+				line := i.line
+				if !i.isForeign {
+					line = d.lineOf(i.at[at])
+				}
+				return d.stuck(line, mount, i.keyword()+" names it")
 			}
 		}
 		if slices.ContainsFunc(values, func(value string) bool { return mentions(value, mount) >= 0 }) {
@@ -401,7 +443,10 @@ func mentions(text, mount string) int {
 
 // variables are what ENV and ARG have set; ENV wins, as it does in kaniko. nil
 // stands for a value that depends on the base image.
-type variables struct{ env, args map[string]*string }
+type variables struct {
+	env, args map[string]*string
+	complete  bool // what the base image sets is among them
+}
 
 // Get is for the shell lexer, to which an unknown value is as good as none.
 func (v variables) Get(name string) (string, bool) {

@@ -1,0 +1,101 @@
+package dockerfile
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Base is what an image's configuration brings into a stage that is FROM it.
+type Base struct {
+	Env        []string // "NAME=value"
+	WorkingDir string   // absolute; "" is the root
+	OnBuild    []string // instructions, run as the stage's first
+}
+
+// imageKey is an image as Pin is asked for it.
+type imageKey struct{ image, platform string }
+
+// pinned is the reference to build from for an image; it is asked for once.
+func (d *derivation) pinned(ctx context.Context, image, platform string) (string, error) {
+	if platform == "" {
+		platform = d.options.Platform
+	}
+	key := imageKey{image, platform}
+	if ref, ok := d.pins[key]; ok {
+		return ref, nil
+	}
+	ref, err := d.options.Pin(ctx, image, platform)
+	if err != nil {
+		return "", err
+	}
+	if !reference.MatchString(ref) {
+		return "", fmt.Errorf("pinned to %q, which is no image reference", ref)
+	}
+	if d.pins == nil {
+		d.pins = map[imageKey]string{}
+	}
+	d.pins[key] = ref
+	return ref, nil
+}
+
+// readBases learns what the images of the stages bring along. Before this, only
+// the Dockerfile itself is known.
+func (d *derivation) readBases(ctx context.Context) error {
+	for _, n := range d.needed() {
+		if n.parent != none || n.base == scratch {
+			continue
+		}
+		ref, err := d.pinned(ctx, n.base, n.platform)
+		if err == nil && d.options.Base != nil {
+			n.image, err = d.options.Base(ctx, ref)
+		}
+		if err != nil {
+			return fmt.Errorf("%s:%d: base image %s: %w", d.file.name, n.from.line, n.base, err)
+		}
+		if n.image == nil {
+			continue
+		}
+		var triggers []*instruction
+		for _, text := range n.image.OnBuild {
+			trigger, err := d.file.foreign(text, n.from.line)
+			if err != nil {
+				return d.file.errorAt(n.from.line, fmt.Sprintf("base image %s: its ONBUILD %q: %v", n.base, text, err), "use another base image")
+			}
+			triggers = append(triggers, trigger)
+		}
+		n.program = append(triggers, n.program...)
+	}
+	return nil
+}
+
+// foreign is an instruction that a base image brings along. It is read like the
+// Dockerfile's own, but it has no place there, and cannot be edited; line is
+// that of the FROM.
+func (f *File) foreign(text string, line int) (*instruction, error) {
+	result, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	node := result.AST.Children[0]
+	i, err := f.instruction(node, newSource([]byte(text), result.EscapeToken).join(node.StartLine))
+	if err != nil {
+		return nil, err
+	}
+	i.line, i.end, i.isForeign = line, line, true
+	return i, nil
+}
+
+// baseEnv is what the stage's image sets, by name.
+func (n *node) baseEnv() map[string]string {
+	env := map[string]string{}
+	if n.image != nil {
+		for _, pair := range n.image.Env {
+			name, value, _ := strings.Cut(pair, "=")
+			env[name] = value
+		}
+	}
+	return env
+}

@@ -1,0 +1,83 @@
+package dockerfile
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// contextSource is a path of the build context, where an instruction names it.
+type contextSource struct {
+	in   *instruction
+	word string
+	vars variables
+}
+
+// by is what takes the path.
+func (s contextSource) by() string {
+	if keyword := s.in.keyword(); keyword != "RUN" {
+		return keyword
+	}
+	return "RUN --mount"
+}
+
+// contextSources are the paths of the build context that i takes files from.
+func contextSources(i *instruction) []string {
+	var paths []string
+	switch c := i.command.(type) {
+	case *instructions.CopyCommand:
+		if c.From == "" {
+			paths = c.SourcePaths
+		}
+	case *instructions.AddCommand:
+		paths = c.SourcePaths
+	case *instructions.RunCommand:
+		for _, m := range i.mounts() {
+			if source := m.options["source"]; source != "" && m.ofContext() {
+				paths = append(paths, source)
+			}
+		}
+	}
+	return paths
+}
+
+// checkSources finds what is not there to be copied, before a base image is
+// fetched and unpacked for it.
+func (d *derivation) checkSources() error {
+	if d.options.Source == nil {
+		return nil
+	}
+	for _, n := range d.needed() {
+		for _, source := range n.sources {
+			word, missing, err := shell.NewLex(d.file.escape).ProcessWord(source.word, source.vars)
+			if err != nil || len(missing) > 0 && !source.vars.complete || strings.ContainsAny(word, "*?[\\") || isRemote(word) {
+				continue
+			}
+			if path.Clean("/"+word) != path.Join("/", "x", word)[len("/x"):] {
+				return d.file.errorAt(source.in.line, fmt.Sprintf("%s %s leaves the build context", source.by(), word),
+					"set the param context to a folder above both, and the param dockerfile to this file from there")
+			}
+			problem := d.options.Source(word)
+			if problem == nil {
+				continue
+			}
+			text := fmt.Sprintf("%s %s: %s", source.by(), word, problem.Problem)
+			if !problem.Bearable {
+				return d.file.errorAt(source.in.line, text, problem.Fix)
+			}
+			if problem.Fix != "" {
+				text += "; " + problem.Fix
+			}
+			d.noted = append(d.noted, Note{source.in.line, text})
+		}
+	}
+	return nil
+}
+
+// isRemote reports whether ADD downloads the source, or clones it.
+func isRemote(source string) bool {
+	return strings.Contains(source, "://") || strings.HasPrefix(source, "git@")
+}
