@@ -29,10 +29,10 @@ type Options struct {
 	// names it, variables expanded. It is called once for each image and
 	// platform that the target needs.
 	Pin func(ctx context.Context, image, platform string) (string, error)
-	// Base returns the configuration of the image that Pin named so, for each
-	// that a stage is FROM. Without it (nil, or a nil Base), what depends on it
-	// is left as it is.
-	Base func(ctx context.Context, ref string) (*Base, error)
+	// Config returns the configuration of the image that Pin named so, for each
+	// that a stage is FROM. Without it (nil, or a nil ImageConfig), what
+	// depends on it is left as it is.
+	Config func(ctx context.Context, ref string) (*ImageConfig, error)
 	// Source says what is wrong with copying path, as COPY and ADD name it,
 	// from the build context; nil for nothing. It is not asked for patterns
 	// and URLs. Without it nothing is checked.
@@ -92,7 +92,7 @@ func (n Note) String() string {
 }
 
 // Derive checks the stages that the target needs and rewrites them for kaniko.
-// What the user has to mend is an [Error]; a failure of Pin or Base is wrapped.
+// What the user has to mend is an [Error]; a failure of Pin or Config is wrapped.
 func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	g, err := f.newGraph(o)
 	if err != nil {

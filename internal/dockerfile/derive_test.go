@@ -69,7 +69,7 @@ func caseOptions(t *testing.T, dir string) Options {
 		Target    string            `json:"target"`
 		BuildArgs map[string]string `json:"buildArgs"`
 		Platform  string            `json:"platform"`
-		Bases     map[string]Base   `json:"bases"`   // by image
+		Bases     map[string]ImageConfig   `json:"bases"`   // by image
 		Context   []string          `json:"context"` // the only paths of it
 		Secrets   []string          `json:"secrets"`
 	}
@@ -77,7 +77,7 @@ func caseOptions(t *testing.T, dir string) Options {
 		t.Fatal(err)
 	}
 	o.Target, o.BuildArgs, o.Secrets = given.Target, given.BuildArgs, given.Secrets
-	o.Base = func(_ context.Context, ref string) (*Base, error) {
+	o.Config = func(_ context.Context, ref string) (*ImageConfig, error) {
 		if base, ok := given.Bases[ref[:strings.IndexAny(ref, ":@")]]; ok {
 			return &base, nil
 		}

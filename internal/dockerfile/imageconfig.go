@@ -8,8 +8,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// Base is what an image's configuration brings into a stage that is FROM it.
-type Base struct {
+// ImageConfig is what an image's configuration brings into a stage that is FROM it.
+type ImageConfig struct {
 	Env        []string // "NAME=value"
 	WorkingDir string   // absolute; "" is the root
 	OnBuild    []string // instructions, run as the stage's first
@@ -49,8 +49,8 @@ func (d *derivation) readBases(ctx context.Context) error {
 			continue
 		}
 		ref, err := d.pinned(ctx, n.base, n.platform)
-		if err == nil && d.options.Base != nil {
-			n.image, err = d.options.Base(ctx, ref)
+		if err == nil && d.options.Config != nil {
+			n.image, err = d.options.Config(ctx, ref)
 		}
 		if err != nil {
 			return fmt.Errorf("%s:%d: base image %s: %w", d.file.name, n.from.line, n.base, err)
