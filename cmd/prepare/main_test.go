@@ -78,13 +78,17 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 	w.host = strings.TrimPrefix(server.URL, "http://")
 	w.golang = w.put(t, "library/golang:alpine", login)
 	w.distroless = w.put(t, "distroless/static:latest", login)
-	for _, dir := range []string{"source", "cache", "prepared", "built"} {
+	w.put(t, "corp/onbuild:latest", login, "WORKDIR /workspace", "COPY . .")
+	for _, dir := range []string{"source", "cache", "prepared", "built", "secrets-for-run"} {
 		w.mkdir(t, dir)
 	}
 	w.env = map[string]string{
 		"WORKSPACE_SOURCE_PATH":                w.path("source"),
 		"WORKSPACE_CACHE_PATH":                 w.path("cache"),
 		"WORKSPACE_DOCKERCONFIG_PATH":          "",
+		"WORKSPACE_NETRC_PATH":                 "",
+		"WORKSPACE_SECRETS_PATH":               "",
+		"SECRETS_PATH":                         w.path("secrets-for-run"),
 		"PREPARED_PATH":                        w.path("prepared"),
 		"BUILT_PATH":                           w.path("built"),
 		"PARAM_CONTEXT":                        ".",
@@ -92,6 +96,9 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"PARAM_TARGET":                         "",
 		"PARAM_GO_PROXY":                       "http://athens.athens.svc.cluster.local",
 		"PARAM_GO_NO_SUM_DB":                   "",
+		"PARAM_GO_PRIVATE":                     "",
+		"PARAM_GO_PRIVATE_PROXY":               "",
+		"PARAM_GO_FLAGS":                       "",
 		"WORKSPACE_TOOLCHAINS_PATH":            w.path("cache", "toolchains"),
 		"PARAM_TOOLCHAIN_CACHE":                "true",
 		"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true", // nothing may leave this machine
@@ -111,15 +118,18 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 	return w
 }
 
-// put stores an index of this platform and another, and returns this one's
-// digest.
-func (w *world) put(t *testing.T, repository string, login *authn.Basic) string {
+// put stores an index of this platform and another, of images with these
+// ONBUILD triggers, and returns this one's digest.
+func (w *world) put(t *testing.T, repository string, login *authn.Basic, triggers ...string) string {
 	t.Helper()
 	var digest string
 	index := v1.ImageIndex(empty.Index)
 	for _, arch := range []string{"other", runtime.GOARCH} {
 		img, err := random.Image(1000, 2)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if img, err = mutate.Config(img, v1.Config{OnBuild: triggers}); err != nil {
 			t.Fatal(err)
 		}
 		hash, err := img.Digest()
@@ -253,6 +263,7 @@ func TestSeed(t *testing.T) {
 			w := newWorld(t, nil)
 			w.write(t, "source/Dockerfile", readTestdata(t, name+".Dockerfile"))
 			w.write(t, "source/Dockerfile.dockerignore", "*.md\n")
+			w.write(t, "source/conf.yaml", "")
 			log := w.mustRun(t)
 			golden(t, name+".plan.json", w.still(w.read(t, "prepared/plan.json")))
 			golden(t, name+".derived.Dockerfile", w.still(w.read(t, "prepared/Dockerfile")))
@@ -502,6 +513,80 @@ func TestBadInput(t *testing.T) {
 				w.env["WORKSPACE_DOCKERCONFIG_PATH"] = w.path("dockerconfig")
 			},
 			`workspace dockerconfig: config.json: not a Docker configuration: it must be JSON like {"auths":{"registry.example":{"auth":"…"}}}`,
+		},
+		"a COPY of nothing": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\nCOPY go.mod go.sum ./\n")
+				w.write(t, "source/go.mod", "")
+			},
+			"Dockerfile:2: COPY go.sum: the build context has no such file or folder; add it, or set the param context to the folder that has it",
+		},
+		"a COPY of what is left out": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\nCOPY etc/conf.yaml /etc/\n")
+				w.write(t, "source/.dockerignore", "# No configuration.\n*.md\n**/etc\n")
+				w.write(t, "source/etc/conf.yaml", "")
+			},
+			"Dockerfile:2: COPY etc/conf.yaml: .dockerignore:3 leaves it out of the build context; add a line !etc/conf.yaml at its end",
+		},
+		"a COPY that links outside": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\nCOPY conf.yaml /etc/\n")
+				w.write(t, "cache/secret", "")
+				w.link(t, "../cache/secret", "source/conf.yaml")
+			},
+			"Dockerfile:2: COPY conf.yaml: it is a symbolic link to what is not in the build context; put the file itself there",
+		},
+		"a COPY by way of a link outside": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\nCOPY etc/secret /etc/\n")
+				w.write(t, "cache/secret", "")
+				w.link(t, w.path("cache"), "source/etc")
+			},
+			"Dockerfile:2: COPY etc/secret: path escapes from parent; a symbolic link on the way leads out of the build context: put the files themselves there",
+		},
+		"a .dockerignore that kaniko would pass over": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\n")
+				w.write(t, "source/.dockerignore", "*.md\n!\n")
+			},
+			`.dockerignore:2: pattern "!": illegal exclusion pattern: "!"; see https://docs.docker.com/build/concepts/context/#dockerignore-files`,
+		},
+		"a .dockerignore that links outside": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\n")
+				w.link(t, "/etc/hostname", "source/.dockerignore")
+			},
+			".dockerignore: path escapes from parent; it must be a file inside the source workspace",
+		},
+		"a base image that copies to a mount": {
+			func(t *testing.T, w *world) { w.write(t, "source/Dockerfile", "FROM corp/onbuild\n") },
+			"Dockerfile:1: kaniko would drop what the base image's ONBUILD COPY puts into /workspace: /workspace is a mount of the build pod; copy to another directory, such as /app",
+		},
+		"a secret as a build arg": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\nARG GITHUB_TOKEN\n")
+				w.array("--build-args", "GITHUB_TOKEN=c0ffee12")
+			},
+			"Dockerfile:2: build arg GITHUB_TOKEN is a secret by its name; every RUN could read it, and it would stay in the run's params; put it into a secret for the workspace secrets and use RUN --mount=type=secret,id=github_token; for modules there are the params go-private and go-private-proxy",
+		},
+		"a secret that is not there": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\nRUN --mount=type=secret,id=npmrc,required npm ci\n")
+			},
+			"Dockerfile:2: RUN cannot do without the secret npmrc, which is not there; bind the workspace secrets to a secret with the key npmrc",
+		},
+		"a proxy with a password": {
+			func(_ *testing.T, w *world) { w.env["PARAM_GO_PROXY"] = "https://robot:hunter2@goproxy.example,direct" },
+			"param go-proxy has a URL with a password: every RUN could read it, and it would stay in the run's params; the workspace netrc is the place for logins, and the params go-private and go-private-proxy say for what",
+		},
+		"a netrc without a login": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM golang:alpine\n")
+				w.write(t, "netrc/.netrc", "robot hunter2")
+				w.env["PARAM_GO_PRIVATE"], w.env["WORKSPACE_NETRC_PATH"] = "corp.example", w.path("netrc")
+			},
+			"workspace netrc: no line reads: machine HOST login NAME password PASSWORD",
 		},
 		"a setting of two lines": {
 			func(_ *testing.T, w *world) { w.env["PARAM_GO_PROXY"] = "a\nGOFLAGS=x" },

@@ -66,12 +66,12 @@ func caseOptions(t *testing.T, dir string) Options {
 		return o
 	}
 	var given struct {
-		Target    string            `json:"target"`
-		BuildArgs map[string]string `json:"buildArgs"`
-		Platform  string            `json:"platform"`
-		Bases     map[string]ImageConfig   `json:"bases"`   // by image
-		Context   []string          `json:"context"` // the only paths of it
-		Secrets   []string          `json:"secrets"`
+		Target    string                 `json:"target"`
+		BuildArgs map[string]string      `json:"buildArgs"`
+		Platform  string                 `json:"platform"`
+		Bases     map[string]ImageConfig `json:"bases"`   // by image
+		Context   []string               `json:"context"` // the only paths of it
+		Secrets   []string               `json:"secrets"`
 	}
 	if err := errors.Join(err, json.Unmarshal(text, &given)); err != nil {
 		t.Fatal(err)

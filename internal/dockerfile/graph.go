@@ -29,7 +29,7 @@ type node struct {
 	base     string         // FROM's image or stage, expanded
 	platform string         // of FROM, expanded; "" where none is given
 	parent   int            // the stage that base names, or none
-	image    *ImageConfig          // what FROM an image brings along; nil where that is not known
+	image    *ImageConfig   // what FROM an image brings along; nil where that is not known
 	program  []*instruction // the ONBUILD triggers of the parent or image, then the stage's own instructions
 	matters  bool           // the target cannot be built without it
 	final    bool           // the target, or what the target is FROM

@@ -117,11 +117,15 @@ func (d *derivation) noteArgs(note func(line int, format string, args ...any)) {
 
 // script is what a RUN has its shell do, or the words it runs.
 func (i *instruction) script(c *instructions.RunCommand) string {
-	if !c.PrependShell {
-		return strings.Join(c.CmdLine, " ")
+	text := strings.Join(c.CmdLine, " ")
+	if c.PrependShell {
+		text += heredocText(i)
 	}
+	return text
+}
+
+func heredocText(i *instruction) string {
 	var text strings.Builder
-	text.WriteString(strings.Join(c.CmdLine, " "))
 	for _, heredoc := range i.heredocs {
 		text.WriteString("\n" + heredoc.Content)
 	}

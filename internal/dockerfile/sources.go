@@ -56,7 +56,7 @@ func (d *derivation) checkSources() error {
 			if err != nil || len(missing) > 0 && !source.vars.complete || strings.ContainsAny(word, "*?[\\") || isRemote(word) {
 				continue
 			}
-			if path.Clean("/"+word) != path.Join("/", "x", word)[len("/x"):] {
+			if within(path.Clean(strings.TrimLeft(word, "/")), "..") {
 				return d.file.errorAt(source.in.line, fmt.Sprintf("%s %s leaves the build context", source.by(), word),
 					"set the param context to a folder above both, and the param dockerfile to this file from there")
 			}

@@ -19,6 +19,7 @@ type Options struct {
 	BaseImages string // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
 
 	BuildArgs   []string // "KEY=VALUE"
+	Secrets     []string // "id=ID,src=FILE"
 	IgnorePaths []string // neither written, scanned nor deleted
 
 	SingleSnapshot   bool
@@ -41,7 +42,7 @@ type Options struct {
 var planned = []string{
 	"bucket", "build-arg", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
 	"cleanup", "context", "context-sub-path", "custom-platform", "customPlatform", "destination", "dockerfile", "dryrun",
-	"force", "git", "kaniko-dir", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context",
+	"force", "git", "kaniko-dir", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context", "secret",
 	"reproducible", "tar-path", "tarPath", "target",
 }
 
@@ -87,6 +88,7 @@ func Args(o Options) ([]string, error) {
 		values []string
 	}{
 		{"build-arg", o.BuildArgs},
+		{"secret", o.Secrets},
 		{"ignore-path", o.IgnorePaths},
 		{"registry-mirror", o.RegistryMirrors},
 		{"registry-map", o.RegistryMaps},

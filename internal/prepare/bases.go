@@ -242,3 +242,22 @@ func (b *bases) namesGoEnv() bool {
 	}
 	return false
 }
+
+// config is what an image brings along, by its reference as pin gave it. It is
+// what [dockerfile.Options].Config wants.
+func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, error) {
+	for _, one := range b.found {
+		if !strings.HasSuffix(ref, "@"+one.digest.String()) {
+			continue
+		}
+		file, err := b.store.Config(one.digest)
+		if err != nil && one.remote != nil {
+			file, err = one.remote.ConfigFile()
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &dockerfile.ImageConfig{Env: file.Config.Env, WorkingDir: file.Config.WorkingDir, OnBuild: file.Config.OnBuild}, nil
+	}
+	return nil, fmt.Errorf("%s is not among the images that were asked for", ref)
+}

@@ -8,25 +8,32 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
+	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
 // Config is the step's environment.
 type Config struct {
-	Source       string `env:"WORKSPACE_SOURCE_PATH, required"`
-	Cache        string `env:"WORKSPACE_CACHE_PATH"`        // "" where none is bound
-	Toolchains   string `env:"WORKSPACE_TOOLCHAINS_PATH"`   // the cache's folder of that name, read-only; "" where none is bound
-	DockerConfig string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
-	Prepared     string `env:"PREPARED_PATH, required"`     // a folder the later steps can read
-	Built        string `env:"BUILT_PATH, required"`        // a folder the build step can write
+	Source        string `env:"WORKSPACE_SOURCE_PATH, required"`
+	Cache         string `env:"WORKSPACE_CACHE_PATH"`        // "" where none is bound
+	Toolchains    string `env:"WORKSPACE_TOOLCHAINS_PATH"`   // the cache's folder of that name, read-only; "" where none is bound
+	DockerConfig  string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
+	Netrc         string `env:"WORKSPACE_NETRC_PATH"`        // "" where none is bound
+	Secrets       string `env:"WORKSPACE_SECRETS_PATH"`      // "" where none is bound
+	Prepared      string `env:"PREPARED_PATH, required"`     // a folder the later steps can read
+	Built         string `env:"BUILT_PATH, required"`        // a folder the build step can write
+	SecretsForRun string `env:"SECRETS_PATH, required"`      // a folder in memory that the build step can read
 
 	Context    string `env:"PARAM_CONTEXT, required"`
 	Dockerfile string `env:"PARAM_DOCKERFILE, required"`
 	Target     string `env:"PARAM_TARGET"`
 
-	GoProxy   string `env:"PARAM_GO_PROXY"`
-	GoNoSumDB string `env:"PARAM_GO_NO_SUM_DB"`
+	GoProxy        string `env:"PARAM_GO_PROXY"`
+	GoNoSumDB      string `env:"PARAM_GO_NO_SUM_DB"`
+	GoPrivate      string `env:"PARAM_GO_PRIVATE"`
+	GoPrivateProxy string `env:"PARAM_GO_PRIVATE_PROXY"`
+	GoFlags        string `env:"PARAM_GO_FLAGS"`
 
 	ToolchainCache bool `env:"PARAM_TOOLCHAIN_CACHE, required"`
 
@@ -77,9 +84,14 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 			return nil, step.BadInput(fmt.Errorf("param build-args: %q is not KEY=VALUE", key))
 		}
 	}
-	for name, value := range map[string]string{"go-proxy": c.GoProxy, "go-no-sum-db": c.GoNoSumDB} {
+	for name, value := range map[string]string{
+		"go-proxy": c.GoProxy, "go-no-sum-db": c.GoNoSumDB, "go-private": c.GoPrivate, "go-private-proxy": c.GoPrivateProxy, "go-flags": c.GoFlags,
+	} {
 		if strings.ContainsAny(value, "\r\n") {
 			return nil, step.BadInput(fmt.Errorf("param %s has more than one line", name))
+		}
+		if what := dockerfile.SecretIn(value); what != "" {
+			return nil, step.BadInput(fmt.Errorf("param %s has %s: every RUN could read it, and it would stay in the run's params; the workspace netrc is the place for logins, and the params go-private and go-private-proxy say for what", name, what))
 		}
 	}
 	return &c, nil

@@ -60,6 +60,10 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err != nil {
 		return badDockerfile(err)
 	}
+	secrets, err := readSecrets(c.Secrets)
+	if err != nil {
+		return err
+	}
 	caches, err := openCaches(ctx, c, log)
 	if err != nil {
 		return err
@@ -77,9 +81,15 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		Platform:  host.Platform,
 		Mounted:   mounted(c, host),
 		Pin:       bases.pin,
+		Config:    bases.config,
+		Source:    source.check,
+		Secrets:   slices.Sorted(maps.Keys(secrets)),
 	})
 	if err != nil {
 		return badDockerfile(err)
+	}
+	if err := fetchPrivate(ctx, c, source, caches.goMod, log); err != nil {
+		return err
 	}
 	if err := caches.share(c, source.name, derived.OtherUser(), log); err != nil {
 		return err
@@ -93,12 +103,15 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	tell(source, derived, given, log)
 	// Not as an ARG: a file that cannot be written fails a build, and this
 	// way only those read of it who can write it.
-	settings["GOFLAGS"] = "-debug-actiongraph=" + p.ActionGraph
+	settings["GOFLAGS"] = strings.TrimSpace("-debug-actiongraph=" + p.ActionGraph + " " + c.GoFlags)
 	toolchain := &toolchain{config: c, host: host, name: source.name, derived: derived, bases: bases, log: log}
 	if err := toolchain.use(ctx, p, settings); err != nil {
 		return err
 	}
 	if p.BaseLayers, err = bases.layers(derived.Bases); err != nil {
+		return err
+	}
+	if err := secrets.leave(c.SecretsForRun, derived.Secrets); err != nil {
 		return err
 	}
 	return leave(c, host, source, derived, p)
@@ -116,7 +129,7 @@ func badDockerfile(err error) error {
 // mounted is what kaniko ignores in its container: what Tekton and the Task
 // mount there (as they do here), and kaniko's own folder.
 func mounted(c *Config, host Host) []string {
-	paths := append([]string{"/dev", "/kaniko", "/proc", "/sys", "/tekton", "/workspace", c.Prepared, c.Built}, host.Mounts...)
+	paths := append([]string{"/dev", "/kaniko", "/proc", "/sys", "/tekton", "/workspace", c.Prepared, c.Built, c.SecretsForRun}, host.Mounts...)
 	if c.IgnoreVarRun {
 		paths = append(paths, "/var/run")
 	}
@@ -130,8 +143,14 @@ func goSettings(c *Config, caches *caches) map[string]string {
 	if c.GoProxy != "" {
 		settings["GOPROXY"] = c.GoProxy
 	}
-	if c.GoNoSumDB != "" {
-		settings["GONOSUMDB"] = c.GoNoSumDB
+	if noSumDB := joinPatterns(c.GoNoSumDB, c.GoPrivate); noSumDB != "" {
+		settings["GONOSUMDB"] = noSumDB
+	}
+	if c.GoPrivate != "" && c.GoProxy == "" {
+		settings["GONOPROXY"] = c.GoPrivate // Go's default is a public one, which need not know the names
+	}
+	if c.GoFlags != "" {
+		settings["GOFLAGS"] = c.GoFlags
 	}
 	return settings
 }
@@ -150,8 +169,11 @@ func buildArgs(c *Config, derived *dockerfile.Derived, settings map[string]strin
 // decide makes the plan, but for the toolchain and where settings are found.
 func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, caches *caches, bases *bases, args []string) (*plan.Plan, error) {
 	p := &plan.Plan{
-		Started:      host.Started.UTC(),
-		Env:          map[string]string{"FF_KANIKO_OCI_WARMER": "true"}, // see gocache.BaseImages
+		Started: host.Started.UTC(),
+		Env: map[string]string{
+			"FF_KANIKO_OCI_WARMER":     "true", // see gocache.BaseImages
+			"FF_KANIKO_RUN_MOUNT_BIND": "true", // off by default; BuildKit always has it
+		},
 		Links:        []plan.Link{{Path: goModCache, Target: caches.goMod}},
 		Layout:       filepath.Join(c.Built, "layout"),
 		Reproducible: c.Reproducible,
@@ -171,6 +193,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
 		BuildArgs:                   args,
+		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
 		IgnorePaths:                 append([]string{goModCache}, goTelemetry...),
 		SingleSnapshot:              c.SingleSnapshot,
 		UseNewRun:                   c.UseNewRun,
@@ -230,7 +253,7 @@ func leave(c *Config, host Host, source *source, derived *dockerfile.Derived, p 
 	}
 	if source.ignore != nil {
 		// Where kaniko looks for a Dockerfile's own, before the context's.
-		if err := step.WriteFile(name+".dockerignore", source.ignore, 0o644); err != nil {
+		if err := step.WriteFile(name+".dockerignore", source.ignore.forKaniko(), 0o644); err != nil {
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
 	}

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
+	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
@@ -16,7 +18,7 @@ type source struct {
 	context    string // the folder, without symbolic links
 	name       string // of the Dockerfile, in the source workspace
 	dockerfile []byte
-	ignore     []byte // a .dockerignore of the Dockerfile's own; nil for none
+	ignore     *ignore // nil for none
 }
 
 // readSource finds context and Dockerfile in the source workspace. Neither may
@@ -53,11 +55,58 @@ func readSource(c *Config) (*source, error) {
 	case err != nil:
 		return nil, step.BadInput(fmt.Errorf("param dockerfile: %s: %w; it must name a file inside the source workspace", name, cause(err)))
 	}
-	ignore, err := readFile(root, name+".dockerignore")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, step.BadInput(fmt.Errorf("%s.dockerignore: %w", name, cause(err)))
+	ignore, err := readIgnore(root, name+".dockerignore", filepath.Join(c.Context, ".dockerignore"))
+	if err != nil {
+		return nil, step.BadInput(err)
 	}
 	return &source{context, name, content, ignore}, nil
+}
+
+// readIgnore reads the first that exists: a Dockerfile's own replaces the
+// context's.
+func readIgnore(root *os.Root, names ...string) (*ignore, error) {
+	for _, name := range names {
+		content, err := readFile(root, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w; it must be a file inside the source workspace", name, cause(err))
+		}
+		return parseIgnore(name, content)
+	}
+	return nil, nil
+}
+
+// check finds what is wrong with a path of the build context, as COPY names it.
+// It is what [dockerfile.Options].Source wants.
+func (s *source) check(name string) *dockerfile.SourceError {
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	if name == "" {
+		return nil
+	}
+	root, err := os.OpenRoot(s.context)
+	if err != nil {
+		return &dockerfile.SourceError{Problem: err.Error()}
+	}
+	defer root.Close()
+	info, err := root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &dockerfile.SourceError{Problem: "the build context has no such file or folder", Fix: "add it, or set the param context to the folder that has it"}
+	case err != nil:
+		return &dockerfile.SourceError{Problem: cause(err).Error(), Fix: "a symbolic link on the way leads out of the build context: put the files themselves there"}
+	}
+	if line := s.ignore.excludes(name); line > 0 && !(info.IsDir() && s.ignore.hasExceptions()) {
+		return &dockerfile.SourceError{Problem: fmt.Sprintf("%s:%d leaves it out of the build context", s.ignore.name, line), Fix: "add a line !" + name + " at its end"}
+	}
+	if info.Mode().Type() == fs.ModeSymlink {
+		if _, err := root.Stat(name); err != nil {
+			return &dockerfile.SourceError{Problem: "it is a symbolic link to what is not in the build context", Fix: "put the file itself there"}
+		}
+		return &dockerfile.SourceError{Problem: "kaniko copies the symbolic link and not what it leads to", Bearable: true}
+	}
+	return nil
 }
 
 func readFile(root *os.Root, name string) ([]byte, error) {

@@ -1,0 +1,60 @@
+package prepare
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// secrets are the files of the workspace secrets, by their names: the ids by
+// which RUN --mount=type=secret asks for them.
+type secrets map[string]string
+
+// readSecrets finds the files of dir; "" is none.
+func readSecrets(dir string) (secrets, error) {
+	found := secrets{}
+	if dir == "" {
+		return found, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, step.BadInput(fmt.Errorf("workspace secrets: %w", err))
+	}
+	for _, entry := range entries {
+		file := filepath.Join(dir, entry.Name())
+		// A secret's files are symbolic links into a folder of the kubelet's.
+		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() || strings.Contains(entry.Name(), ",") {
+			continue
+		}
+		found[entry.Name()] = file
+	}
+	return found, nil
+}
+
+// leave copies those with the given ids, and no other, to where the build step
+// reads them. Every RUN of the build can read them there.
+func (s secrets) leave(dir string, ids []string) error {
+	for _, id := range ids {
+		content, err := os.ReadFile(s[id])
+		if err != nil {
+			return step.BadInput(fmt.Errorf("workspace secrets: %w", err))
+		}
+		if err := step.WriteFile(filepath.Join(dir, id), content, fs.FileMode(0o444)); err != nil {
+			return fmt.Errorf("pass the secret %s to the build: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// secretFlags tell kaniko where the secrets are.
+func secretFlags(dir string, ids []string) []string {
+	var flags []string
+	for _, id := range ids {
+		flags = append(flags, "id="+id+",src="+filepath.Join(dir, id))
+	}
+	return flags
+}
