@@ -25,14 +25,25 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // report.golden, or error.golden.
 func TestDerive(t *testing.T) {
 	t.Parallel()
-	folders, err := os.ReadDir("testdata/derive")
+	testFolders(t, "testdata/derive")
+}
+
+// TestWild derives Dockerfiles of the makes that people write.
+func TestWild(t *testing.T) {
+	t.Parallel()
+	testFolders(t, "../../test/e2e/testdata/wild")
+}
+
+func testFolders(t *testing.T, root string) {
+	t.Helper()
+	folders, err := os.ReadDir(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, folder := range folders {
 		t.Run(folder.Name(), func(t *testing.T) {
 			t.Parallel()
-			dir := filepath.Join("testdata/derive", folder.Name())
+			dir := filepath.Join(root, folder.Name())
 			source, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
 			if err != nil {
 				t.Fatal(err)
