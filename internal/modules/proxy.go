@@ -24,7 +24,7 @@ const (
 // once it is checked. As GOPROXY has it, the next proxy is asked where one says
 // 404 or 410; after a "|" also where it fails.
 func (f *Fetcher) download(ctx context.Context, name, file string, limit int64, check func(string) error) (int64, error) {
-	last := error(step.BadInput(errors.New("there is no proxy to fetch it from; set the param go-private-proxy to the URL of one")))
+	last := step.BadInput(errors.New("there is no proxy to fetch it from; set the param go-private-proxy to the URL of one"))
 	rest := f.Proxies
 	for rest != "" {
 		at := strings.IndexAny(rest, ",|")

@@ -48,7 +48,7 @@ func FuzzIgnoreForKaniko(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			got, err := patternmatcher.Matches(name, kaniko) //nolint:staticcheck // it is what kaniko calls
+			got, err := patternmatcher.Matches(name, kaniko)
 			if err != nil || got != want {
 				t.Errorf("%q with\n%s\nis left out: %t (%v), Docker: %t", name, ignore.forKaniko(), got, err, want)
 			}

@@ -97,7 +97,7 @@ func (s *source) check(name string) *dockerfile.SourceError {
 	case err != nil:
 		return &dockerfile.SourceError{Problem: cause(err).Error(), Fix: "a symbolic link on the way leads out of the build context: put the files themselves there"}
 	}
-	if line := s.ignore.excludes(name); line > 0 && !(info.IsDir() && s.ignore.hasExceptions()) {
+	if line := s.ignore.excludes(name); line > 0 && (!info.IsDir() || !s.ignore.hasExceptions()) {
 		return &dockerfile.SourceError{Problem: fmt.Sprintf("%s:%d leaves it out of the build context", s.ignore.name, line), Fix: "add a line !" + name + " at its end"}
 	}
 	if info.Mode().Type() == fs.ModeSymlink {
