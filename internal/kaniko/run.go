@@ -218,7 +218,9 @@ func killRest() {
 			return
 		}
 		for _, pid := range children {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			if err := syscall.Kill(pid, syscall.SIGKILL); errors.Is(err, syscall.EPERM) {
+				return // not ours to end: the end of the container will
+			}
 			_, _ = syscall.Wait4(pid, nil, 0, nil)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/google"
 )
 
 // maxSecret is the most bytes read of a file in a registry secret. Kubernetes'
@@ -27,10 +28,13 @@ const maxSecret = 1 << 20
 //
 // Where the secret has nothing for a registry, the Docker configuration of the
 // step's user counts, which is where Tekton puts the secrets that are
-// annotated on the service account.
+// annotated on the service account; then, for Google's registries, the identity
+// that the pod has on Google Cloud. Those of AWS and Azure are not asked: the
+// library of AWS alone is 2.9 MB of binary and nine modules, Google's 0.5 MB.
 func Credentials(dir string) (authn.Keychain, error) {
+	own := []authn.Keychain{authn.DefaultKeychain, google.Keychain}
 	if dir == "" {
-		return authn.DefaultKeychain, nil
+		return authn.NewMultiKeychain(own...), nil
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -67,7 +71,7 @@ func Credentials(dir string) (authn.Keychain, error) {
 	if len(chains) == 0 && keys {
 		return nil, fmt.Errorf("workspace dockerconfig has none of config.json, .dockerconfigjson and a Google service account's key: %w", fs.ErrNotExist)
 	}
-	return authn.NewMultiKeychain(append(chains, authn.DefaultKeychain)...), nil
+	return authn.NewMultiKeychain(append(chains, own...)...), nil
 }
 
 // auths are the credentials of a Docker configuration, by registry or by a

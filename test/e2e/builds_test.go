@@ -155,6 +155,20 @@ func report(t *testing.T, run *flow.Run) flow.Report {
 // task runs a task by itself and returns its results.
 func (s *site) task(t *testing.T, task string, spec v1.TaskRunSpec) map[string]string {
 	t.Helper()
+	run := s.tryTask(t, task, spec)
+	if !run.IsSuccessful() {
+		t.Fatalf("%s\n%s", run.Status.GetCondition(apis.ConditionSucceeded).GetMessage(), s.taskLog(t, run))
+	}
+	results := map[string]string{}
+	for _, result := range run.Status.Results {
+		results[result.Name] = result.Value.StringVal
+	}
+	return results
+}
+
+// tryTask runs a task to its end, whichever that is.
+func (s *site) tryTask(t *testing.T, task string, spec v1.TaskRunSpec) *v1.TaskRun {
+	t.Helper()
 	spec.TaskRef = &v1.TaskRef{Name: task}
 	runs := s.Tekton.TektonV1().TaskRuns(s.namespace)
 	run, err := runs.Create(t.Context(), &v1.TaskRun{ObjectMeta: metav1.ObjectMeta{GenerateName: task + "-"}, Spec: spec}, metav1.CreateOptions{})
@@ -170,18 +184,21 @@ func (s *site) task(t *testing.T, task string, spec v1.TaskRunSpec) map[string]s
 		}
 		return nil
 	})
-	if err != nil || !run.IsSuccessful() {
-		for _, state := range run.Status.Steps {
-			log, _ := s.Kube.CoreV1().Pods(s.namespace).GetLogs(run.Status.PodName, &corev1.PodLogOptions{Container: state.Container}).DoRaw(t.Context())
-			t.Logf("the log of step %s:\n%s", state.Name, log)
-		}
-		t.Fatal(err, run.Status.GetCondition(apis.ConditionSucceeded))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, s.taskLog(t, run))
 	}
-	results := map[string]string{}
-	for _, result := range run.Status.Results {
-		results[result.Name] = result.Value.StringVal
+	return run
+}
+
+// taskLog is what the steps of a run have said.
+func (s *site) taskLog(t *testing.T, run *v1.TaskRun) string {
+	t.Helper()
+	var text strings.Builder
+	for _, state := range run.Status.Steps {
+		log, err := s.Kube.CoreV1().Pods(s.namespace).GetLogs(run.Status.PodName, &corev1.PodLogOptions{Container: state.Container}).DoRaw(t.Context())
+		fmt.Fprintf(&text, "the log of step %s (%v):\n%s", state.Name, err, log)
 	}
-	return results
+	return text.String()
 }
 
 // pull is an image of the registry.
