@@ -48,6 +48,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	log := &log{out: stderr}
+	tellAnnotated(host.Mounts, log)
 	client, err := c.client()
 	if err != nil {
 		return err

@@ -50,6 +50,19 @@ func (s secrets) leave(dir string, ids []string) error {
 	return nil
 }
 
+// annotatedSecrets is where Tekton mounts the secrets that are annotated on the
+// run's service account, in every step.
+const annotatedSecrets = "/tekton/creds-secrets/"
+
+// tellAnnotated says what no step of ours can keep from RUN.
+func tellAnnotated(mounts []string, log *log) {
+	for _, mount := range mounts {
+		if name, ok := strings.CutPrefix(mount, annotatedSecrets); ok {
+			log.printf("the secret %s is annotated on the run's service account, where every RUN can read it: take it away there, and bind it to the workspace dockerconfig", name)
+		}
+	}
+}
+
 // secretFlags tell kaniko where the secrets are.
 func secretFlags(dir string, ids []string) []string {
 	var flags []string

@@ -1,0 +1,4 @@
+// Command server has its modules beside it.
+package main
+
+func main() { println("vendored") }

@@ -1,0 +1,3 @@
+module example.com/libs/log
+
+go 1.26
