@@ -52,13 +52,13 @@ func (m mount) ofContext() bool {
 	return m.options["type"] == "bind" && (m.options["from"] == "" || m.options["from"] == "context")
 }
 
-// bindTargets are the places of the paths at which a RUN mounts the build
-// context. One in quotes is left as it is.
-func (i *instruction) bindTargets() []span {
+// mountTargets are the places of the paths at which a RUN mounts the build
+// context or a cache. One in quotes is left as it is.
+func (i *instruction) mountTargets() []span {
 	var targets []span
 	for _, m := range i.mounts() {
 		raw := i.raw(m.flag)
-		if !m.ofContext() || strings.ContainsAny(raw, `"'\`+"`") {
+		if !m.ofContext() && m.options["type"] != "cache" || strings.ContainsAny(raw, `"'\`+"`") {
 			continue
 		}
 		at := m.flag.start
@@ -74,11 +74,11 @@ func (i *instruction) bindTargets() []span {
 	return targets
 }
 
-// withoutBindTargets is the instruction's text with blanks in place of the
+// withoutMountTargets is the instruction's text with blanks in place of the
 // paths that are no part of what is run.
-func (i *instruction) withoutBindTargets() string {
+func (i *instruction) withoutMountTargets() string {
 	text := i.text
-	for _, target := range i.bindTargets() {
+	for _, target := range i.mountTargets() {
 		text = text[:target.start] + strings.Repeat(" ", target.end-target.start) + text[target.end:]
 	}
 	return text

@@ -28,7 +28,7 @@ type role int
 const (
 	workdir role = iota
 	destination
-	bound  // the target of a RUN --mount=type=bind
+	bound  // the target of a RUN --mount of the context or a cache
 	copied // a source of COPY --from
 )
 
@@ -150,7 +150,7 @@ func (d *derivation) trace(n *node) {
 			}
 			use(destination, n.index, i.args[len(i.args)-1], folder)
 		case *instructions.RunCommand:
-			for _, target := range i.bindTargets() {
+			for _, target := range i.mountTargets() {
 				use(bound, n.index, target, folder)
 			}
 		}
@@ -240,7 +240,7 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 			}
 			d.replace(p.in, p.word, p.written(text, want), fmt.Sprintf("kaniko drops what is copied to %s, a mount of the build pod", mount))
 		} else if p.full != "" && !p.in.isForeign {
-			d.replace(p.in, p.word, p.written(raw, want), "kaniko takes it from the root, not from WORKDIR")
+			d.replace(p.in, p.word, p.written(raw, want), "the path as kaniko needs it")
 		}
 		if p.role == workdir {
 			folder = want
@@ -250,13 +250,18 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 	return nil
 }
 
-// written is how a path is best written: kaniko does not look at WORKDIR for a
-// mount's target.
+// written is how kaniko must read a path. For a mount's target it does not look
+// at WORKDIR, and it moves what is there, which a slash after a link prevents.
 func (p place) written(text, full string) string {
-	if p.role == bound && !path.IsAbs(text) {
+	switch {
+	case p.role != bound:
+		return text
+	case !path.IsAbs(text):
+		return full
+	case full == "/":
 		return full
 	}
-	return text
+	return strings.TrimRight(text, "/")
 }
 
 // substitute puts to in place of mount at the start of a word, whether that is
@@ -308,7 +313,7 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 			}
 		}
 		if own {
-			if at := mentions(i.withoutBindTargets(), mount); at >= 0 {
+			if at := mentions(i.withoutMountTargets(), mount); at >= 0 {
 				line := i.line
 				if !i.isForeign {
 					line = d.lineOf(i.at[at])

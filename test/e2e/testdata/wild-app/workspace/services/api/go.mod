@@ -1,5 +1,3 @@
 module example.com/services/api
 
 go 1.26
-
-require example.com/libs/log v0.0.0
