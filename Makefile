@@ -1,12 +1,15 @@
 # Run as root on Debian, or with KUBECONFIG for a cluster of your own: README.md.
 
-.PHONY: demo test unit cluster cluster-down
+.PHONY: demo test test-all unit cluster cluster-down
 
 demo: cluster ## A push becomes a running app; one line changed; nothing changed
 	@go run ./test/demo
 
 test: ## Every level of the tests; leaves nothing running
 	@go run ./test/suite
+
+test-all: ## And the levels that take long
+	@go run ./test/suite all
 
 unit: ## The fast levels: packages, contract, programs, lint
 	@go run ./test/suite unit lint

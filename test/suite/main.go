@@ -1,6 +1,7 @@
 // Command suite runs every level of the tests, the fastest first, and says in
 // the end what passed: `make test`. With names of levels as arguments it runs
-// only those: `make unit`.
+// only those: `make unit`. "all" is every level, those that take long as well:
+// `make test-all`.
 package main
 
 import (
@@ -29,6 +30,8 @@ type level struct {
 	// always runs the level even after another failed: it leaves the machine
 	// as it was.
 	always bool
+	// long levels run where they are asked for: with all, or by name.
+	long bool
 	// local levels are about the local cluster: with KUBECONFIG there is none.
 	local bool
 }
@@ -41,6 +44,10 @@ type command struct {
 // clusterPackages need a running cluster or an API server: they are levels of
 // their own.
 var clusterPackages = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/e2e"}
+
+// matrices are the end-to-end tests that build dozens of Dockerfiles, some of
+// them with every combination of caches.
+const matrices = "^(TestSameBytes|TestWild)$"
 
 func levels(ctx context.Context) ([]level, error) {
 	list := exec.CommandContext(ctx, "go", "list", "./...")
@@ -68,7 +75,8 @@ func levels(ctx context.Context) ([]level, error) {
 		}},
 		{name: "apiserver", about: "deploy against a real API server", commands: []command{root(goTest("./test/apiserver/...")...)}},
 		// Its tests mostly wait for pods: three at a time keep two cores busy.
-		{name: "e2e", about: "the shipped YAML on the cluster", commands: []command{root(goTest("-timeout=40m", "-parallel=3", "./test/e2e/...")...)}},
+		{name: "e2e", about: "the shipped YAML on the cluster", commands: []command{root(goTest("-timeout=40m", "-parallel=3", "-skip="+matrices, "./test/e2e/...")...)}},
+		{name: "matrix", about: "the same image with every cache and none, and Dockerfiles of every make", long: true, commands: []command{root(goTest("-timeout=60m", "-parallel=3", "-run="+matrices, "./test/e2e/...")...)}},
 		{name: "demo", about: "from git push to a running app", commands: []command{root("go", "run", "./test/demo")}},
 		{name: "down", about: "nothing of the cluster is left", always: true, local: true, commands: []command{root(goTest("-run=^TestDown", "./test/cluster/lifecycle")...)}},
 	}, nil
@@ -104,7 +112,7 @@ func run(ctx context.Context, names []string) error {
 		return err
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(all, func(l level) bool { return l.name == name }) {
+		if name != "all" && !slices.ContainsFunc(all, func(l level) bool { return l.name == name }) {
 			return fmt.Errorf("no level is called %q", name)
 		}
 	}
@@ -115,7 +123,8 @@ func run(ctx context.Context, names []string) error {
 	var outcomes []outcome
 	failed := false
 	for _, l := range all {
-		if len(names) > 0 && !slices.Contains(names, l.name) || l.local && os.Getenv("KUBECONFIG") != "" {
+		wanted := slices.Contains(names, l.name) || slices.Contains(names, "all") || len(names) == 0 && !l.long
+		if !wanted || l.local && os.Getenv("KUBECONFIG") != "" {
 			continue
 		}
 		o := outcome{level: l}
