@@ -13,8 +13,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/test/cluster"
 )
@@ -77,7 +80,7 @@ func TestUpFromWhatAKilledRunLeft(t *testing.T) {
 	}
 	run(t, binary, "up")
 
-	before := processes(t)
+	before := programs(t)
 	if len(before) == 0 {
 		t.Fatal("the cluster is up, and no process is its own")
 	}
@@ -89,7 +92,7 @@ func TestUpFromWhatAKilledRunLeft(t *testing.T) {
 	if out := run(t, binary, "up"); !strings.Contains(out, "up already") {
 		t.Errorf("a second up did something:\n%s", out)
 	}
-	if after := processes(t); !slices.Equal(before, after) {
+	if after := programs(t); !slices.Equal(before, after) {
 		t.Errorf("a second up changed the cluster's processes:\n%v\n%v", before, after)
 	}
 }
@@ -117,25 +120,36 @@ func TestDownLeavesNothing(t *testing.T) {
 	run(t, binary, "down") // of nothing
 }
 
-// processes lists what runs from the cluster's own programs, containers'
-// shims included. Containers come and go by themselves.
-func processes(t *testing.T) []string {
+// programs lists those processes that up has started itself: each leads a
+// session of its own. What they start in turn (iptables, containers' shims)
+// comes and goes.
+func programs(t *testing.T) []int {
+	t.Helper()
+	return slices.DeleteFunc(processes(t), func(pid int) bool {
+		session, err := unix.Getsid(pid)
+		name, readErr := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		return err != nil || readErr != nil || session != pid || strings.HasPrefix(string(name), "containerd-shim")
+	})
+}
+
+// processes lists all that carries the cluster's mark.
+func processes(t *testing.T) []int {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found []string
+	var found []int
 	for _, dir := range dirs {
 		environ, err := os.ReadFile(filepath.Join(dir, "environ"))
 		if err != nil || !bytes.Contains(environ, []byte("SLIPWAY_CLUSTER_PROCESS=1")) {
 			continue
 		}
-		name, err := os.ReadFile(filepath.Join(dir, "comm"))
-		if err != nil || strings.HasPrefix(string(name), "containerd-shim") || strings.HasPrefix(string(name), "runc") {
-			continue
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			t.Fatal(err)
 		}
-		found = append(found, fmt.Sprintf("%s %s", filepath.Base(dir), strings.TrimSpace(string(name))))
+		found = append(found, pid)
 	}
 	slices.Sort(found)
 	return found
