@@ -57,7 +57,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := cluster.Enter(); err != nil {
 		return err
 	}
-	c, err := flow.Connect()
+	c, err := flow.Connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func connect(ctx context.Context) (err error) {
 	if err := cluster.Enter(); err != nil {
 		return err
 	}
-	if shared.cluster, err = flow.Connect(); err != nil {
+	if shared.cluster, err = flow.Connect(ctx); err != nil {
 		return err
 	}
 	shared.manifests, err = flow.Resolve(ctx)

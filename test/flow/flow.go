@@ -14,6 +14,7 @@ import (
 	"time"
 
 	tekton "github.com/tektoncd/pipeline/pkg/client/clientset/versioned"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -42,7 +43,7 @@ type Cluster struct {
 
 // Connect reaches the cluster of KUBECONFIG: call [cluster.Enter] before. On
 // somebody's own cluster SLIPWAY_REGISTRY names the registry.
-func Connect() (*Cluster, error) {
+func Connect(ctx context.Context) (*Cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return nil, err
@@ -63,11 +64,11 @@ func Connect() (*Cluster, error) {
 		return c, nil
 	}
 	c.Registry = os.Getenv("SLIPWAY_REGISTRY")
-	return c, c.check()
+	return c, c.check(ctx)
 }
 
 // check says what a cluster that is not ours lacks.
-func (c *Cluster) check() error {
+func (c *Cluster) check(ctx context.Context) error {
 	var missing []error
 	if c.Registry == "" {
 		missing = append(missing, errors.New("SLIPWAY_REGISTRY is not set: name a registry that pods can push to, and nodes pull from, without credentials"))
@@ -87,6 +88,10 @@ func (c *Cluster) check() error {
 		if !served[group] {
 			missing = append(missing, fmt.Errorf("%s is not installed", what))
 		}
+	}
+	// Pushes go to it, and it announces them to the demo's listener.
+	if _, err := c.Kube.AppsV1().Deployments("git").Get(ctx, "git", metav1.GetOptions{}); err != nil {
+		missing = append(missing, fmt.Errorf("no git server: %w; install it with KO_DEFAULTBASEIMAGE=IMAGE_WITH_GIT ko apply -f test/cluster/manifests/git-server.yaml", err))
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("the cluster of KUBECONFIG cannot be used yet:\n%w", errors.Join(missing...))

@@ -40,10 +40,14 @@ func Resolve(ctx context.Context) (string, error) {
 	return manifests.String(), err
 }
 
+// madeHere is the label of the namespaces that this package has made, and may
+// remove.
+const madeHere = "slipway-ci.github.io/test"
+
 // Install gives a namespace, which it makes, the tasks, pipelines and triggers,
 // the git-clone task if it has none, and the claim.
 func (c *Cluster) Install(ctx context.Context, namespace, resolved string) error {
-	_, err := c.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	_, err := c.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{madeHere: "true"}}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
@@ -164,9 +168,13 @@ func (c *Cluster) Apply(ctx context.Context, namespace, manifests string) error 
 	})
 }
 
-// Remove deletes a namespace and waits until it is gone.
+// Remove deletes a namespace that Install has made, and waits until it is gone.
+// Another's is left alone, with an error.
 func (c *Cluster) Remove(ctx context.Context, namespace string) error {
 	namespaces := c.Kube.CoreV1().Namespaces()
+	if found, err := namespaces.Get(ctx, namespace, metav1.GetOptions{}); err == nil && found.Labels[madeHere] == "" {
+		return fmt.Errorf("namespace %s was not made by a demo or a test: remove it yourself if nothing in it is needed, or use another cluster", namespace)
+	}
 	if err := namespaces.Delete(ctx, namespace, metav1.DeleteOptions{}); apierrors.IsNotFound(err) {
 		return nil
 	} else if err != nil {
