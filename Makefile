@@ -5,7 +5,7 @@
 demo: cluster ## A push becomes a running app; one line changed; nothing changed
 	@go run ./test/demo
 
-test: ## Every level of the tests; leaves nothing running
+test: ## All levels but the long matrices; leaves nothing running
 	@go run ./test/suite
 
 test-all: ## And the levels that take long
