@@ -91,6 +91,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"SECRETS_PATH":                         w.path("secrets-for-run"),
 		"PREPARED_PATH":                        w.path("prepared"),
 		"BUILT_PATH":                           w.path("built"),
+		"PARAM_IMAGE":                          w.host + "/team/app",
 		"PARAM_CONTEXT":                        ".",
 		"PARAM_DOCKERFILE":                     "Dockerfile",
 		"PARAM_TARGET":                         "",
@@ -114,7 +115,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"BE_PREPARE":                           "1",
 	}
 	w.args = []string{"--build-args", "--kaniko-args", "--registry-mirrors", w.host, "--registry-maps", "gcr.io=" + w.host,
-		"--insecure-registries", "--skip-tls-verify-registries"}
+		"--insecure-registries", "--skip-tls-verify-registries", "--tags", "--template-values", "--destinations", "--immutable-tags"}
 	return w
 }
 

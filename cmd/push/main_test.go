@@ -63,7 +63,7 @@ type built struct {
 
 func newBuilt(t *testing.T, image string) *built {
 	t.Helper()
-	b := &built{root: t.TempDir(), args: []string{"--insecure-registries", "--skip-tls-verify-registries"}}
+	b := &built{root: t.TempDir(), args: []string{"--insecure-registries", "--skip-tls-verify-registries", "--destinations", "--immutable-tags"}}
 	for _, dir := range []string{"prepared", "results", "go"} {
 		if err := os.Mkdir(b.path(dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -92,6 +92,7 @@ func newBuilt(t *testing.T, image string) *built {
 		"WORKSPACE_DOCKERCONFIG_PATH": "",
 		"PARAM_IMAGE":                 image,
 		"RESULT_IMAGE_URL_PATH":       b.path("results/IMAGE_URL"),
+		"RESULT_IMAGE_URLS_PATH":      b.path("results/image-urls"),
 		"RESULT_IMAGE_DIGEST_PATH":    b.path("results/IMAGE_DIGEST"),
 		"RESULT_BUILD_REPORT_PATH":    b.path("results/build-report"),
 		"HOME":                        b.path("home"),
@@ -183,7 +184,7 @@ func TestPush(t *testing.T) {
 				t.Fatalf("exit code %d\n%s", code, stderr)
 			}
 			results := b.results(t)
-			if len(results) != 3 || results["IMAGE_URL"] != host+tc.url || results["IMAGE_DIGEST"] != b.digest.String() {
+			if len(results) != 4 || results["image-urls"] != `["`+host+tc.url+`"]` || results["IMAGE_URL"] != host+tc.url || results["IMAGE_DIGEST"] != b.digest.String() {
 				t.Errorf("results %q", results)
 			}
 			var report struct{ Seconds *float64 }
@@ -251,7 +252,7 @@ func TestAPassingFailureIsTriedAgain(t *testing.T) {
 		return false
 	})
 	b := newBuilt(t, host+"/app")
-	if code, stderr := b.run(t); code != 0 || !failed.Load() || len(b.results(t)) != 3 {
+	if code, stderr := b.run(t); code != 0 || !failed.Load() || len(b.results(t)) != 4 {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }

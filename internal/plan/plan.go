@@ -20,6 +20,10 @@ type Plan struct {
 	// Started is when prepare started; a build's time counts from here.
 	Started time.Time `json:"started"`
 
+	// Tags are what the image is called in its repository, besides the tag
+	// that the param image may have.
+	Tags []string `json:"tags,omitempty"`
+
 	// Args are kaniko's arguments, Env what is added to its environment
 	// (RUN instructions do not see it).
 	Args []string          `json:"args"`

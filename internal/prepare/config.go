@@ -25,6 +25,7 @@ type Config struct {
 	Built         string `env:"BUILT_PATH, required"`        // a folder the build step can write
 	SecretsForRun string `env:"SECRETS_PATH, required"`      // a folder in memory that the build step can read
 
+	Image      string `env:"PARAM_IMAGE, required"`
 	Context    string `env:"PARAM_CONTEXT, required"`
 	Dockerfile string `env:"PARAM_DOCKERFILE, required"`
 	Target     string `env:"PARAM_TARGET"`
@@ -59,6 +60,11 @@ type arrays struct {
 	Maps          []string
 	Insecure      []string
 	SkipTLSVerify []string
+
+	Tags           []string
+	TemplateValues []string
+	Destinations   []string
+	ImmutableTags  []string
 }
 
 func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, error) {
@@ -73,6 +79,10 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 		"--registry-maps":              &c.Maps,
 		"--insecure-registries":        &c.Insecure,
 		"--skip-tls-verify-registries": &c.SkipTLSVerify,
+		"--tags":                       &c.Tags,
+		"--template-values":            &c.TemplateValues,
+		"--destinations":               &c.Destinations,
+		"--immutable-tags":             &c.ImmutableTags,
 	}); err != nil {
 		return nil, err
 	}

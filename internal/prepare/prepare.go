@@ -48,6 +48,11 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	log := &log{out: stderr}
+	naming, err := newNaming(c, host)
+	if err != nil {
+		return err
+	}
+	defer naming.close()
 	tellAnnotated(host.Mounts, log)
 	client, err := c.client()
 	if err != nil {
@@ -60,6 +65,9 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	file, err := dockerfile.Parse(source.name, source.dockerfile)
 	if err != nil {
 		return badDockerfile(err)
+	}
+	if err := naming.expand(); err != nil {
+		return err
 	}
 	secrets, err := readSecrets(c.Secrets)
 	if err != nil {
@@ -102,6 +110,9 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	tell(source, derived, given, log)
+	if p.Tags, err = naming.decide(ctx, client, log); err != nil {
+		return err
+	}
 	// Not as an ARG: a file that cannot be written fails a build, and this
 	// way only those read of it who can write it.
 	settings["GOFLAGS"] = strings.TrimSpace("-debug-actiongraph=" + p.ActionGraph + " " + c.GoFlags)

@@ -11,7 +11,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/docker/go-units"
@@ -23,6 +22,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
+	"github.com/slipway-ci/slipway/internal/tag"
 )
 
 // Config is the step's environment.
@@ -33,6 +33,7 @@ type Config struct {
 	Image string `env:"PARAM_IMAGE, required"`
 
 	URLResult    string `env:"RESULT_IMAGE_URL_PATH, required"`
+	URLsResult   string `env:"RESULT_IMAGE_URLS_PATH, required"`
 	DigestResult string `env:"RESULT_IMAGE_DIGEST_PATH, required"`
 	ReportResult string `env:"RESULT_BUILD_REPORT_PATH, required"`
 }
@@ -60,16 +61,14 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err := step.Load(ctx, &c, env); err != nil {
 		return err
 	}
-	var insecure, skipTLSVerify []string
+	var insecure, skipTLSVerify, more, immutable []string
 	if err := step.Arrays(args, map[string]*[]string{
 		"--insecure-registries":        &insecure,
 		"--skip-tls-verify-registries": &skipTLSVerify,
+		"--destinations":               &more,
+		"--immutable-tags":             &immutable,
 	}); err != nil {
 		return err
-	}
-	url, tag, err := destination(c.Image)
-	if err != nil {
-		return step.BadInput(err)
 	}
 	keychain, err := registry.Credentials(c.DockerConfig)
 	if err != nil {
@@ -83,6 +82,10 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return err
 	}
+	destinations, err := tag.Destinations(c.Image, p.Tags, more)
+	if err != nil {
+		return step.BadInput(err)
+	}
 	img, err := built(p.Layout)
 	if err != nil {
 		return fmt.Errorf("read the image that kaniko built: %w", err)
@@ -92,15 +95,8 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		return fmt.Errorf("read the image that kaniko built: %w", err)
 	}
 
-	fmt.Fprintf(stderr, "push %s@%s\n", url, digest)
-	if err := pushTold(ctx, client, tag, img, stderr); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		if errors.Is(err, registry.ErrRejected) {
-			err = step.BadInput(err)
-		}
-		return fmt.Errorf("push %s: %w", url, err)
+	if err := pushAll(ctx, client, destinations, immutable, img, digest, stderr); err != nil {
+		return err
 	}
 	report := Report{Seconds: math.Round(time.Since(p.Started).Seconds()*10) / 10, NoToolchain: p.NoToolchain}
 	tell(stderr, &report, p.Compiled)
@@ -110,7 +106,8 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	}
 	for _, result := range []struct{ path, value string }{
 		{c.ReportResult, string(encoded)},
-		{c.URLResult, url},
+		{c.URLsResult, tag.URLs(destinations)},
+		{c.URLResult, destinations[0].URL},
 		{c.DigestResult, digest.String()},
 	} {
 		if err := step.WriteResult(result.path, result.value); err != nil {
@@ -118,22 +115,6 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		}
 	}
 	return nil
-}
-
-// destination is what the param image names: as the user spells it, with its
-// tag, and parsed.
-func destination(image string) (string, name.Tag, error) {
-	if strings.Contains(image, "@") {
-		return "", name.Tag{}, fmt.Errorf("param image: %s has a digest, which only the build decides; give a repository with or without a tag", image)
-	}
-	tag, err := name.NewTag(image)
-	if err != nil {
-		return "", name.Tag{}, fmt.Errorf("param image: %w", err)
-	}
-	if last := image[strings.LastIndex(image, "/")+1:]; !strings.Contains(last, ":") {
-		image += ":" + tag.TagStr()
-	}
-	return image, tag, nil
 }
 
 // pushTold pushes and tells how far it is.

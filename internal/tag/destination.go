@@ -1,6 +1,7 @@
 package tag
 
 import (
+	"encoding/json"
 	"fmt"
 	"path"
 	"regexp"
@@ -89,6 +90,38 @@ func Destinations(image string, tags, more []string) ([]Destination, error) {
 		}
 	}
 	return all, nil
+}
+
+// URLs are what the destinations are called, as a JSON array.
+func URLs(all []Destination) string {
+	urls := make([]string, len(all))
+	for i, one := range all {
+		urls[i] = one.URL
+	}
+	encoded, err := json.Marshal(urls)
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return string(encoded)
+}
+
+// Immutable are those of all whose tag one of the patterns matches, as
+// [path.Match] has it.
+func Immutable(all []Destination, patterns []string) ([]name.Tag, error) {
+	var fixed []name.Tag
+	for _, one := range all {
+		for _, pattern := range patterns {
+			matches, err := path.Match(pattern, one.Tag.TagStr())
+			if err != nil {
+				return nil, fmt.Errorf("%q is no pattern: %w", pattern, err)
+			}
+			if matches {
+				fixed = append(fixed, one.Tag)
+				break
+			}
+		}
+	}
+	return fixed, nil
 }
 
 func hasTag(image string) bool { return strings.Contains(path.Base(image), ":") }

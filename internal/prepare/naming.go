@@ -1,0 +1,119 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-ci/slipway/internal/git"
+	"github.com/slipway-ci/slipway/internal/registry"
+	"github.com/slipway-ci/slipway/internal/step"
+	"github.com/slipway-ci/slipway/internal/tag"
+)
+
+// naming is what the image is called, and what templates can say of it.
+type naming struct {
+	config    *Config
+	source    tag.Source
+	variables tag.Variables // of the param tags
+	clone     *git.Repository
+}
+
+// newNaming reads nothing yet: what a template or a policy does not ask for is
+// not looked at. Close it.
+func newNaming(c *Config, host Host) (*naming, error) {
+	n := &naming{config: c}
+	n.source = tag.Source{
+		Started: host.Started,
+		Git:     n.git,
+		InputDigest: func() (string, error) {
+			return "", errors.New("it is not known until everything that decides the image is: name it in the param tags alone")
+		},
+	}
+	var err error
+	if n.variables, err = tag.TemplateValues(c.TemplateValues, n.source); err != nil {
+		return nil, step.BadInput(fmt.Errorf("param template-values: %w", err))
+	}
+	return n, nil
+}
+
+func (n *naming) git() (tag.Git, error) {
+	if n.clone == nil {
+		var err error
+		if n.clone, err = git.Open(n.config.Source, n.config.Context); err != nil {
+			return nil, fmt.Errorf("workspace source: %w", err)
+		}
+	}
+	return n.clone, nil
+}
+
+func (n *naming) close() {
+	if n.clone != nil {
+		_ = n.clone.Close()
+	}
+}
+
+// destinations are all places that the image goes to.
+func (n *naming) destinations() (tags []string, all []tag.Destination, err error) {
+	tags, err = tag.Tags(n.config.Image, n.config.Tags, n.source, n.variables)
+	if err != nil {
+		return nil, nil, step.BadInput(fmt.Errorf("param tags: %w", err))
+	}
+	all, err = tag.Destinations(n.config.Image, tags, n.config.Destinations)
+	return tags, all, step.BadInput(err)
+}
+
+// expand expands the templates of the params that are not about tags.
+func (n *naming) expand() error {
+	variables := n.variables.With(tag.Repository(n.config.Image)).With(tag.Variables{
+		"IMAGE_TAG": func() (string, error) {
+			_, all, err := n.destinations()
+			if err != nil {
+				return "", err
+			}
+			return all[0].Tag.TagStr(), nil
+		},
+	})
+	return expandValues("build-args", n.config.BuildArgs, variables)
+}
+
+// expandValues expands the values of KEY=VALUE in place.
+func expandValues(param string, entries []string, variables tag.Variables) error {
+	for i, entry := range entries {
+		key, value, _ := strings.Cut(entry, "=")
+		expanded, err := tag.Expand(value, variables)
+		if err != nil {
+			return step.BadInput(fmt.Errorf("param %s: %s: %w", param, key, err))
+		}
+		entries[i] = key + "=" + expanded
+	}
+	return nil
+}
+
+// decide is the tags that the param tags comes to. A tag that must not move and
+// is taken is an error before anything is built for it; the step push asks
+// again.
+func (n *naming) decide(ctx context.Context, client *registry.Client, log *log) ([]string, error) {
+	tags, all, err := n.destinations()
+	if err != nil {
+		return nil, err
+	}
+	if urls := tag.URLs(all); len(urls) > step.MaxResult {
+		return nil, step.BadInput(fmt.Errorf("params tags and destinations: the image's names have %d bytes, over the %d of the result image-urls; use fewer", len(urls), step.MaxResult))
+	}
+	if len(all) > 1 || len(n.config.Tags) > 0 {
+		for _, destination := range all {
+			log.printf("image: %s", destination.URL)
+		}
+	}
+	fixed, err := tag.Immutable(all, n.config.ImmutableTags)
+	if err != nil {
+		return nil, step.BadInput(fmt.Errorf("param immutable-tags: %w", err))
+	}
+	err = client.MustBeFree(ctx, fixed, nil)
+	if errors.Is(err, registry.ErrRejected) {
+		err = step.BadInput(err)
+	}
+	return tags, err
+}
