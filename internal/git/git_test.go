@@ -69,11 +69,7 @@ func (c *clone) commit(name, content string) {
 // check holds everything said of a folder against the git command.
 func (c *clone) check(folder string) {
 	c.t.Helper()
-	r, err := git.Open(c.dir, folder)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer r.Close()
+	r := open(c.t, c.dir, folder)
 	in := func(args ...string) string {
 		return c.git(append([]string{"-C", filepath.Join(c.dir, folder)}, args...)...)
 	}

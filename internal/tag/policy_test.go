@@ -103,7 +103,7 @@ func TestBadTags(t *testing.T) {
 		"{{.EMPTY}}":                    `"{{.EMPTY}}": "" is no tag: it takes letters, digits, _, . and -, and at most 128`,
 		strings.Repeat("x", 129):        `is no tag`,
 		"gitCommit:variant=x":           `"gitCommit:variant=x": gitCommit: variant "x" is none of Tags, CommitSha, AbbrevCommitSha, TreeSha, AbbrevTreeSha, Branches`,
-		"gitCommit:varient=Tags":        `gitCommit: "varient=Tags" is not OPTION=VALUE with an option of variant, prefix, ignoreChanges`,
+		"gitCommit:kind=Tags":           `gitCommit: "kind=Tags" is not OPTION=VALUE with an option of variant, prefix, ignoreChanges`,
 		"gitCommit:Tags":                `gitCommit: "Tags" is not OPTION=VALUE`,
 		"gitCommit:ignoreChanges=maybe": `gitCommit: ignoreChanges is "maybe": it must be true or false`,
 		"gitCommit":                     `"gitCommit": gitCommit: no git clone`,
