@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/google"
 )
 
 // maxSecret is the most bytes read of a file in a registry secret. Kubernetes'
@@ -22,17 +22,17 @@ const maxSecret = 1 << 20
 // Credentials reads the registry secret that is mounted at dir; "" is no
 // secret. Known are
 //   - config.json and .dockerconfigjson: a Docker configuration with "auths"
-//     (credential helpers are programs, and none is at hand here);
+//     (credential helpers are programs, and none is at hand here; those of the
+//     clouds are not needed);
 //   - any other file that is the JSON key of a Google service account: it is
 //     used for gcr.io, *.gcr.io and *.pkg.dev.
 //
 // Where the secret has nothing for a registry, the Docker configuration of the
 // step's user counts, which is where Tekton puts the secrets that are
-// annotated on the service account; then, for Google's registries, the identity
-// that the pod has on Google Cloud. Those of AWS and Azure are not asked: the
-// library of AWS alone adds 2.9 MB to the binary, Google's 0.5 MB.
+// annotated on the service account; then, for the registries of Google, AWS and
+// Azure, the identity that the pod has there.
 func Credentials(dir string) (authn.Keychain, error) {
-	own := []authn.Keychain{authn.DefaultKeychain, google.Keychain}
+	own := append([]authn.Keychain{authn.DefaultKeychain}, identities()...)
 	if dir == "" {
 		return authn.NewMultiKeychain(own...), nil
 	}
@@ -80,7 +80,9 @@ type auths map[string]authn.AuthConfig
 
 func dockerConfig(content []byte) (auths, error) {
 	var config struct {
-		Auths map[string]authn.AuthConfig `json:"auths"`
+		Auths       map[string]authn.AuthConfig `json:"auths"`
+		CredsStore  string                      `json:"credsStore"`
+		CredHelpers map[string]string           `json:"credHelpers"`
 	}
 	if err := json.Unmarshal(content, &config); err != nil {
 		// The decoder's message may quote what it read.
@@ -88,7 +90,17 @@ func dockerConfig(content []byte) (auths, error) {
 	}
 	a := auths{}
 	for key, auth := range config.Auths {
-		a[normal(key)] = auth
+		if auth != (authn.AuthConfig{}) { // "docker login" with a helper leaves empty ones
+			a[normal(key)] = auth
+		}
+	}
+	if len(a) > 0 {
+		return a, nil
+	}
+	for _, helper := range append(slices.Sorted(maps.Values(config.CredHelpers)), config.CredsStore) {
+		if helper != "" && !slices.Contains(cloudHelpers, helper) {
+			return nil, fmt.Errorf(`its logins are with the credential helper docker-credential-%s, a program of another machine: make a secret that has them in "auths", as "kubectl create secret docker-registry" does`, helper)
+		}
 	}
 	return a, nil
 }
@@ -116,7 +128,7 @@ func normal(key string) string {
 // Resolve takes the credentials of the longest prefix of target.
 func (a auths) Resolve(target authn.Resource) (authn.Authenticator, error) {
 	for key := target.String(); ; key = key[:strings.LastIndex(key, "/")] {
-		if auth, ok := a[key]; ok && auth != (authn.AuthConfig{}) {
+		if auth, ok := a[key]; ok {
 			return authn.FromConfig(auth), nil
 		}
 		if !strings.Contains(key, "/") {
