@@ -1,6 +1,6 @@
 // Command prepare is the first step of the Task slipway-build. It leaves a
 // copy of itself for the second, which runs in kaniko's image and calls it as
-// "prepare run-kaniko".
+// "prepare run-kaniko". There go commands may call it as "prepare go-cache".
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
+	"github.com/slipway-ci/slipway/internal/cacheprog"
 	"github.com/slipway-ci/slipway/internal/kaniko"
 	"github.com/slipway-ci/slipway/internal/prepare"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -29,8 +30,12 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) == 1 && args[0] == "run-kaniko" {
+	switch {
+	case len(args) == 1 && args[0] == "run-kaniko":
 		return kaniko.Run(ctx, envconfig.OsLookuper(), os.Stdout, os.Stderr)
+	case len(args) == 2 && args[0] == "go-cache":
+		// Until the go command ends it, whatever signals reach them both.
+		return cacheprog.Serve(os.Getenv("GOCACHE"), args[1], os.Stdin, os.Stdout)
 	}
 	host, err := prepare.ThisHost()
 	if err != nil {

@@ -15,13 +15,14 @@ import (
 // go.env files: Go reads the environment first, then $HOME/.config/go/env (or
 // GOENV), then $GOROOT/go.env.
 var goSettings = map[string]string{
-	"GOCACHE":    "go commands use that directory and not the kept build cache",
-	"GOMODCACHE": "go commands use that directory and not the kept module cache",
-	"GOPATH":     "go commands keep modules there unless GOMODCACHE is set as well",
-	"GOPROXY":    "go commands use that proxy and not the one of the build's params",
-	"GOFLAGS":    "go commands take these flags in place of those in go.env files",
-	"GOENV":      "go commands read that file of settings and not the user's go/env",
-	"HOME":       "go commands look there for the user's go/env file",
+	"GOCACHE":     "go commands use that directory and not the kept build cache",
+	"GOCACHEPROG": "go commands use that program and not the kept build cache",
+	"GOMODCACHE":  "go commands use that directory and not the kept module cache",
+	"GOPATH":      "go commands keep modules there unless GOMODCACHE is set as well",
+	"GOPROXY":     "go commands use that proxy and not the one of the build's params",
+	"GOFLAGS":     "go commands take these flags in place of those in go.env files",
+	"GOENV":       "go commands read that file of settings and not the user's go/env",
+	"HOME":        "go commands look there for the user's go/env file",
 }
 
 // notes are what the user may not expect of the stages that matter.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -142,21 +143,42 @@ func cutAny(s, chars string) (before, after string, found bool) {
 // place than root's, or writes to that place.
 var settingsElsewhere = regexp.MustCompile(`\b(?:HOME|XDG_CONFIG_HOME|GOENV)\b|\bgo\s+env\s[^;&|\n]*-[wu]\b`)
 
+// goFlags is how a RUN gets flags for its go commands that are none of go.env's.
+var goFlags = regexp.MustCompile(`\bGOFLAGS\b`)
+
+// NamesGoFlags reports whether go commands, in the stages that the target
+// needs, may have other flags than those in go.env files.
+func (d *Derived) NamesGoFlags() bool {
+	for _, n := range d.derivation.needed() {
+		if _, ok := n.baseEnv()["GOFLAGS"]; ok || n.names(goFlags) {
+			return true
+		}
+	}
+	return false
+}
+
 // NamesGoEnv reports whether it matters to an instruction, in the stages that
 // the target needs, if settings of Go are in root's own file of them or in
 // Go's.
 func (d *Derived) NamesGoEnv() bool {
 	for _, n := range d.derivation.needed() {
-		for _, i := range n.program {
-			switch i.command.(type) {
-			case *instructions.RunCommand, *instructions.EnvCommand, *instructions.ArgCommand:
-				if settingsElsewhere.MatchString(i.text + heredocText(i)) {
-					return true
-				}
-			}
+		if n.names(settingsElsewhere) {
+			return true
 		}
 	}
 	return d.OtherUser() > 0
+}
+
+// names says whether a RUN, or what sets variables for it, has something that
+// expression matches.
+func (n *node) names(expression *regexp.Regexp) bool {
+	return slices.ContainsFunc(n.program, func(i *instruction) bool {
+		switch i.command.(type) {
+		case *instructions.RunCommand, *instructions.EnvCommand, *instructions.ArgCommand:
+			return expression.MatchString(i.text + heredocText(i))
+		}
+		return false
+	})
 }
 
 // OtherUser is the line of the first USER, in the stages that the target

@@ -116,6 +116,10 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	// Not as an ARG: a file that cannot be written fails a build, and this
 	// way only those read of it who can write it.
 	settings["GOFLAGS"] = strings.TrimSpace("-debug-actiongraph=" + p.ActionGraph + " " + c.GoFlags)
+	if derived.NamesGoFlags() {
+		// Some go command will not see these: internal/cacheprog.
+		settings["GOCACHEPROG"] = program(c) + " go-cache " + p.ActionGraph
+	}
 	toolchain := &toolchain{config: c, host: host, name: source.name, derived: derived, bases: bases, log: log}
 	if err := toolchain.use(ctx, p, settings); err != nil {
 		return err
@@ -269,11 +273,14 @@ func leave(c *Config, host Host, source *source, derived *dockerfile.Derived, p 
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
 	}
-	if err := copyProgram(host.Executable, filepath.Join(c.Prepared, "bin", "prepare")); err != nil {
+	if err := copyProgram(host.Executable, program(c)); err != nil {
 		return fmt.Errorf("copy this program for the build step: %w", err)
 	}
 	return p.Write(c.Prepared)
 }
+
+// program is where the build step finds this program.
+func program(c *Config) string { return filepath.Join(c.Prepared, "bin", "prepare") }
 
 func copyProgram(from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
