@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/slipway-ci/slipway/test/cluster/parts"
@@ -34,8 +33,7 @@ func (b *boot) git(ctx context.Context) error {
 // images and pushes to the cluster's registry; elsewhere KO_DOCKER_REPO says
 // where to, and images/ko.yaml what upon.
 func Resolve(ctx context.Context, out io.Writer, paths ...string) error {
-	_, here, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(here), "..", "..")
+	root := Root()
 	logFile, err := os.CreateTemp("", "slipway-ko-*.log")
 	if err != nil {
 		return err

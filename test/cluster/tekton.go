@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -55,10 +54,9 @@ var (
 // tektonConfig reads the part's config folder with the images replaced by those
 // in the cluster's registry.
 func (b *boot) tektonConfig(ctx context.Context, part string) (string, error) {
-	_, here, _, _ := runtime.Caller(0)
 	module := tektonModules[part]
 	list := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f={{.Dir}}", module)
-	list.Dir = filepath.Join(filepath.Dir(here), "parts", part)
+	list.Dir = filepath.Join(ownDir(), "parts", part)
 	dir, err := list.Output()
 	if err != nil {
 		return "", fmt.Errorf("find module %s: %w", module, err)

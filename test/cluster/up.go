@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -111,14 +110,12 @@ func Up(ctx context.Context, out io.Writer) error {
 // downloadModules gets, while there is still a way out, what is built inside the
 // network namespace: by ko, and by builds that ask Athens.
 func downloadModules(ctx context.Context) error {
-	_, here, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(here), "..", "..")
 	for dir, args := range map[string][]string{
 		".":                 {"list", "-deps", "./cmd/...", "./test/cluster/..."},
 		"examples/feed-agg": {"mod", "download"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Dir = filepath.Join(root, dir)
+		cmd.Dir = filepath.Join(Root(), dir)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go %s in %s: %w: %s", strings.Join(args, " "), dir, err, lastLines(string(out), 5))
 		}
@@ -142,8 +139,7 @@ func clusterKey(ctx context.Context) (string, error) {
 		}
 		fmt.Fprintln(h, name, part)
 	}
-	_, here, _, _ := runtime.Caller(0)
-	err = filepath.WalkDir(filepath.Dir(here), func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(ownDir(), func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err

@@ -82,7 +82,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	repo, err := c.NewRepository(ctx, repository, filepath.Join(flow.Root(), "examples", app), filepath.Join(work, app))
+	repo, err := c.NewRepository(ctx, repository, filepath.Join(cluster.Root(), "examples", app), filepath.Join(work, app))
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := check(records); err != nil {
 		return err
 	}
-	file := filepath.Join(flow.Root(), "build", "demo.json")
+	file := filepath.Join(cluster.Root(), "build", "demo.json")
 	if err := write(file, records); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ import (
 func TestDockerfilesAsTheyAre(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	feedAgg := s.appFrom(t, flow.App{Name: "feed-agg", Overlay: "kustomize/overlays/cluster30"}, filepath.Join(flow.Root(), "examples", "feed-agg"))
+	feedAgg := s.appFrom(t, flow.App{Name: "feed-agg", Overlay: "kustomize/overlays/cluster30"}, filepath.Join(cluster.Root(), "examples", "feed-agg"))
 
 	cold := feedAgg.succeeds(t)
 	feedAgg.answers(t, "/api/items", "feed-agg: all feeds, newest first")

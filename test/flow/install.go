@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -25,12 +24,6 @@ import (
 
 	"github.com/slipway-ci/slipway/test/cluster"
 )
-
-// Root is the repository's root folder.
-func Root() string {
-	_, here, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(here), "..", "..")
-}
 
 // Resolve builds the step images and returns the tasks, pipelines and triggers
 // that name them by digest, ready for [Cluster.Install].
@@ -59,7 +52,7 @@ func (c *Cluster) Install(ctx context.Context, namespace, resolved string) error
 		}
 		manifests += "\n---\n" + gitClone.String()
 	}
-	claim, err := os.ReadFile(filepath.Join(Root(), "examples", "app", "claim.yaml"))
+	claim, err := os.ReadFile(filepath.Join(cluster.Root(), "examples", "app", "claim.yaml"))
 	if err != nil {
 		return err
 	}
@@ -111,7 +104,7 @@ func (c *Cluster) InstallTrigger(ctx context.Context, namespace string, app App)
 // example is a file of examples/app with the names of this cluster and app in
 // the place of the example's.
 func (c *Cluster) example(file, namespace string, app App) (string, error) {
-	content, err := os.ReadFile(filepath.Join(Root(), "examples", "app", file))
+	content, err := os.ReadFile(filepath.Join(cluster.Root(), "examples", "app", file))
 	if err != nil {
 		return "", err
 	}

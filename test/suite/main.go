@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/slipway-ci/slipway/test/flow"
+	"github.com/slipway-ci/slipway/test/cluster"
 )
 
 // level is one kind of test: commands that run in folders below the root.
@@ -51,7 +51,7 @@ const matrices = "^(TestSameBytes|TestWild)$"
 
 func levels(ctx context.Context) ([]level, error) {
 	list := exec.CommandContext(ctx, "go", "list", "./...")
-	list.Dir = flow.Root()
+	list.Dir = cluster.Root()
 	out, err := list.Output()
 	if err != nil {
 		return nil, fmt.Errorf("list the packages: %w", err)
@@ -116,7 +116,7 @@ func run(ctx context.Context, names []string) error {
 			return fmt.Errorf("no level is called %q", name)
 		}
 	}
-	logs := filepath.Join(flow.Root(), "build", "test")
+	logs := filepath.Join(cluster.Root(), "build", "test")
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
 	}
@@ -168,10 +168,10 @@ func (o *outcome) command(ctx context.Context, c command, log *os.File) error {
 	if counted {
 		// gotestsum shows failures and a line for each package; what it
 		// counted is in its closing line.
-		args = append([]string{"go", "tool", "-modfile=" + filepath.Join(flow.Root(), "test", "tools", "go.mod"), "gotestsum", "--format=pkgname", "--hide-summary=skipped", "--"}, args[2:]...)
+		args = append([]string{"go", "tool", "-modfile=" + filepath.Join(cluster.Root(), "test", "tools", "go.mod"), "gotestsum", "--format=pkgname", "--hide-summary=skipped", "--"}, args[2:]...)
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir = filepath.Join(flow.Root(), c.dir)
+	cmd.Dir = filepath.Join(cluster.Root(), c.dir)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = time.Minute
 	tee := &teeLines{to: []*os.File{os.Stdout, log}}
