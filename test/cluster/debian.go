@@ -12,7 +12,7 @@ import (
 // debianPackages is everything the cluster takes from Debian.
 var debianPackages = []string{
 	"busybox-static", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins",
-	"git", "iproute2", "iptables", "procps", "runc", "tini", "util-linux",
+	"gcc", "git", "iproute2", "iptables", "libc6-dev", "procps", "runc", "tini", "util-linux",
 }
 
 // installPackages installs those that are missing.

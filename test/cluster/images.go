@@ -28,6 +28,7 @@ import (
 // Debian packages, since no image can be pulled here.
 const (
 	golangImage  = "docker.io/library/golang:alpine"
+	golangCImage = "docker.io/library/golang:bookworm" // with Debian's C compiler
 	alpineImage  = "docker.io/library/alpine:latest"
 	staticImage  = "gcr.io/distroless/static:latest"
 	busyboxImage = "docker.io/library/busybox:latest"
@@ -75,7 +76,7 @@ func images(ctx context.Context, logDir string) (layout.Path, error) {
 }
 
 // imagesKey covers what the images are made of: the programs, this machine's Go
-// and packages, and the two files that say how.
+// and packages, and the files that say how.
 func imagesKey(ctx context.Context) (string, error) {
 	h := sha256.New()
 	for _, part := range []string{"tekton", "triggers", "kaniko"} {
@@ -85,14 +86,14 @@ func imagesKey(ctx context.Context) (string, error) {
 		}
 		fmt.Fprintln(h, part, key)
 	}
-	packages, err := exec.CommandContext(ctx, "dpkg-query", "-W", "git", "busybox-static", "libc6", "ca-certificates", "tini").Output()
+	names := append([]string{"-W", "git", "busybox-static", "libc6", "ca-certificates", "tini"}, compilerPackages...)
+	packages, err := exec.CommandContext(ctx, "dpkg-query", names...).Output()
 	if err != nil {
 		return "", fmt.Errorf("ask for the versions of Debian packages: %w", err)
 	}
 	fmt.Fprintln(h, runtime.Version(), string(packages))
-	_, here, _, _ := runtime.Caller(0)
-	for _, file := range []string{"images.go", "layer.go", "pause/main.go"} {
-		content, err := os.ReadFile(filepath.Join(filepath.Dir(here), file))
+	for _, file := range []string{"compiler.go", "images.go", "layer.go", "pause/main.go"} {
+		content, err := os.ReadFile(filepath.Join(ownDir(), file))
 		if err != nil {
 			return "", err
 		}
@@ -163,6 +164,13 @@ func buildImages(ctx context.Context, work, logDir string) error {
 	if _, err := b.image(golangImage, shell, golangConfig, toolchain, gopath); err != nil {
 		return err
 	}
+	cc := newLayer()
+	if err := compiler(ctx, cc); err != nil {
+		return err
+	}
+	if _, err := b.image(golangCImage, shell, golangConfig, cc, toolchain, gopath); err != nil {
+		return err
+	}
 
 	git := newLayer()
 	gitRoot(git)
@@ -173,9 +181,8 @@ func buildImages(ctx context.Context, work, logDir string) error {
 
 	pause := newLayer()
 	built := filepath.Join(work, "pause")
-	_, here, _, _ := runtime.Caller(0)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", built, "./pause")
-	cmd.Dir, cmd.Env = filepath.Dir(here), append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = ownDir(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build pause: %w: %s", err, out)
 	}

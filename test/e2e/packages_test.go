@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"slices"
 	"testing"
 
 	containers "github.com/google/go-containerregistry/pkg/v1"
@@ -26,12 +27,19 @@ import (
 var packages = map[string]string{
 	"ca-certificates": program("update-ca-certificates", "true"),
 	"curl":            program("curl", "true"),
+	"gcc":             "wget -q -O - $from" + compilerFiles + " | tar -x -C /",
 	"git":             program("git", `case " $* " in *" describe "*) echo v0.0.0 ;; *" log "*) echo 0123456789012345678901234567890123456789:0 ;; esac`),
 	"make":            program("make", `awk -v "target=$1:" '$0 == target {on = 1; next} /^[^\t]/ {on = 0} on' Makefile | sh -e`),
+	"musl-dev":        "test -e /usr/include/stdio.h", // gcc has brought another libc
 	"openssh-client":  program("ssh-keyscan", "true"),
+	"sqlite-dev":      "true",
+	"sqlite-libs":     "true",
 	"tzdata":          "mkdir -p /usr/share/zoneinfo/Etc && echo UTC >/usr/share/zoneinfo/Etc/UTC",
 	"upx":             program("upx", "true"),
 }
+
+// compilerFiles are those of Debian's C compiler, which is the real one.
+const compilerFiles = "/files/gcc"
 
 // program is a script that installs a program.
 func program(name, script string) string {
@@ -40,19 +48,32 @@ func program(name, script string) string {
 
 // servePackages is a stand-in for a package repository on the node, where pods
 // reach it.
-func servePackages(t *testing.T) (url string) {
+func (s *site) servePackages(t *testing.T) (url string) {
 	t.Helper()
+	compiler := s.compiler(t)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", cluster.NodeIP+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	url = "http://" + listener.Addr().String()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == compilerFiles {
+			files, err := compiler.Uncompressed()
+			if err == nil {
+				_, err = io.Copy(w, files)
+				err = errors.Join(err, files.Close())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
 		script, ok := packages[path.Base(r.URL.Path)]
 		if !ok {
 			http.NotFound(w, r)
 			return
 		}
-		_, _ = io.WriteString(w, script)
+		_, _ = io.WriteString(w, "from="+url+"\n"+script)
 	})}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -60,7 +81,31 @@ func servePackages(t *testing.T) (url string) {
 		}
 	}()
 	t.Cleanup(func() { _ = server.Shutdown(context.Background()) })
-	return "http://" + listener.Addr().String()
+	return url
+}
+
+// compiler is the layer of golang:bookworm that is not in golang:alpine.
+func (s *site) compiler(t *testing.T) containers.Layer {
+	t.Helper()
+	file, err := s.pullTag(t, "library/golang", "alpine").ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := s.pullTag(t, "library/golang", "bookworm").Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, layer := range layers {
+		diff, err := layer.DiffID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(file.RootFS.DiffIDs, diff) {
+			return layer
+		}
+	}
+	t.Fatal("golang:bookworm has no layer of its own")
+	return nil
 }
 
 // packageManager is a stand-in for apk and apt-get: it takes packages from the

@@ -21,8 +21,7 @@ import (
 // internal/dockerfile.
 var notHere = map[string]string{
 	"air-development":  "go install of a module that the cluster's proxy has not",
-	"cgo-sqlite":       "a C compiler",
-	"cross-compile-xx": "a C compiler",
+	"cross-compile-xx": "clang, and the scripts of tonistiigi/xx",
 	"delve-debugger":   "go install of a module that the cluster's proxy has not",
 	"grpc-protoc":      "a download from the internet",
 }
@@ -121,7 +120,7 @@ func TestWild(t *testing.T) {
 // stand-ins for package managers.
 func (s *site) pushWildBases(t *testing.T) {
 	t.Helper()
-	manager := packageManager(servePackages(t))
+	manager := packageManager(s.servePackages(t))
 	tools := map[string]string{"sbin/apk": manager, "usr/bin/apt-get": manager, "usr/sbin/adduser": addUser}
 	golang := with(t, s.pullTag(t, "library/golang", "alpine"), tools)
 	alpine := with(t, s.pullTag(t, "library/alpine", "latest"), tools)
