@@ -11,11 +11,11 @@ func TestGoCommandsWithFlagsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for change, want := range map[string]bool{
-		"":                                        false,
-		"ENV GOFLAGS=-mod=vendor":                 true,
-		"ARG GOFLAGS=-trimpath":                   true,
-		"RUN GOFLAGS=-mod=mod go vet":             true,
-		"RUN go env -w GOFLAGS=-mod=mod":          true,
+		"":                               false,
+		"ENV GOFLAGS=-mod=vendor":        true,
+		"ARG GOFLAGS=-trimpath":          true,
+		"RUN GOFLAGS=-mod=mod go vet":    true,
+		"RUN go env -w GOFLAGS=-mod=mod": true,
 		"RUN <<EOF\nexport GOFLAGS=-mod=mod\nEOF": true,
 		"LABEL flags=GOFLAGS":                     false,
 	} {
