@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -33,6 +32,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/slipway-ci/slipway/internal/step"
+	"github.com/slipway-ci/slipway/internal/step/steptest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -186,17 +186,7 @@ func (w *world) read(t *testing.T, file string) string {
 
 func (w *world) command(t *testing.T) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program, w.args...)
-	for _, key := range slices.Sorted(maps.Keys(w.env)) {
-		cmd.Env = append(cmd.Env, key+"="+w.env[key])
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	return cmd, &stderr
+	return steptest.Command(t, w.args, w.env)
 }
 
 // run runs the program to its end, in an emptied "prepared" as each pod has it.
@@ -206,9 +196,7 @@ func (w *world) run(t *testing.T) (code int, stderr string) {
 		t.Fatal(err)
 	}
 	w.mkdir(t, "prepared")
-	cmd, out := w.command(t)
-	_ = cmd.Run()
-	return cmd.ProcessState.ExitCode(), out.String()
+	return steptest.Run(t, w.args, w.env)
 }
 
 func (w *world) mustRun(t *testing.T) string {
@@ -221,8 +209,7 @@ func (w *world) mustRun(t *testing.T) string {
 }
 
 func (w *world) array(name string, values ...string) {
-	i := slices.Index(w.args, name)
-	w.args = slices.Insert(w.args, i+1, values...)
+	w.args = steptest.Array(w.args, name, values...)
 }
 
 // still replaces what differs from run to run.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
+	"github.com/slipway-ci/slipway/internal/step/steptest"
 )
 
 // tagged gives the plan tags.
@@ -25,12 +26,7 @@ func (b *built) tagged(t *testing.T, tags ...string) {
 }
 
 func (b *built) array(name string, values ...string) {
-	for i, arg := range b.args {
-		if arg == name {
-			b.args = append(b.args[:i+1:i+1], append(values, b.args[i+1:]...)...)
-			return
-		}
-	}
+	b.args = steptest.Array(b.args, name, values...)
 }
 
 // Layers are sent once to a repository, however many tags it gets.

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -29,6 +27,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
+	"github.com/slipway-ci/slipway/internal/step/steptest"
 )
 
 // The test binary is also the program under test.
@@ -112,24 +111,12 @@ func (b *built) write(t *testing.T, file, content string) {
 
 func (b *built) command(t *testing.T) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program, b.args...)
-	for _, key := range slices.Sorted(maps.Keys(b.env)) {
-		cmd.Env = append(cmd.Env, key+"="+b.env[key])
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	return cmd, &stderr
+	return steptest.Command(t, b.args, b.env)
 }
 
 func (b *built) run(t *testing.T) (code int, stderr string) {
 	t.Helper()
-	cmd, out := b.command(t)
-	_ = cmd.Run()
-	return cmd.ProcessState.ExitCode(), out.String()
+	return steptest.Run(t, b.args, b.env)
 }
 
 // results are all result files, by name.
