@@ -3,7 +3,7 @@ RUN echo builder:x:1234:1234::/home/builder:/bin/sh >> /etc/passwd && mkdir /src
 USER builder
 WORKDIR /src
 COPY --chown=builder . .
-RUN go build -o greet .
+RUN GOFLAGS=-mod=readonly go build -o greet .
 FROM gcr.io/distroless/static
 COPY --from=build /src/greet /greet
 USER nonroot
