@@ -138,6 +138,32 @@ func TestCompiled(t *testing.T) {
 	}
 }
 
+// What go commands keep by themselves and through the program is one cache.
+func TestOneCache(t *testing.T) {
+	t.Parallel()
+	m := newModule(t)
+	m.mustBuild(t, "none", "./a", "./b")
+	m.read(t)
+	graph := filepath.Join(t.TempDir(), "graph.json")
+	alone := m.goBuild(t, "none", "-debug-actiongraph="+graph, "./...")
+	alone.Env = append(alone.Env, "GOCACHEPROG=")
+	if out, err := alone.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	file, err := os.Open(graph)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if got, err := gocache.ReadCompiled(file); err != nil || got != (gocache.Compiled{Compiled: 1, Cached: 2}) {
+		t.Errorf("after the program a go command finds %+v, %v", got, err)
+	}
+	m.mustBuild(t, "none", "./...")
+	if got, want := m.read(t), (gocache.Compiled{Cached: 3}); got != want {
+		t.Errorf("after a go command the program finds %+v, want %+v", got, want)
+	}
+}
+
 func TestGoCommandsAtOnce(t *testing.T) {
 	t.Parallel()
 	m := newModule(t)
