@@ -59,7 +59,7 @@ func read[Config any](ctx context.Context, env envconfig.Lookuper) error {
 }
 
 // libraries are what steps set for the libraries of their programs.
-var libraries = map[string]bool{"HOME": true, "DOCKER_CONFIG": true, "TMPDIR": true, "GOMEMLIMIT": true}
+var libraries = map[string]bool{"HOME": true, "DOCKER_CONFIG": true, "TMPDIR": true, "GOMEMLIMIT": true, "HTTP_PROXY": true, "HTTPS_PROXY": true, "NO_PROXY": true}
 
 const module = "ko://github.com/slipway-ci/slipway/"
 
@@ -241,7 +241,8 @@ func TestTasks(t *testing.T) {
 				}
 			}
 			for _, workspace := range task.Spec.Workspaces {
-				if !strings.Contains(raw, "$(workspaces."+workspace.Name+".") {
+				// One whose place is a param's to say is for RUN instructions.
+				if workspace.MountPath == "" && !strings.Contains(raw, "$(workspaces."+workspace.Name+".") {
 					t.Errorf("workspace %s is used nowhere", workspace.Name)
 				}
 			}

@@ -103,6 +103,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"WORKSPACE_TOOLCHAINS_PATH":            w.path("cache", "toolchains"),
 		"PARAM_TOOLCHAIN_CACHE":                "true",
 		"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true", // nothing may leave this machine
+		"PARAM_IMAGE_DOWNLOAD_RETRY":           "1",
 		"PARAM_REPRODUCIBLE":                   "true",
 		"PARAM_SINGLE_SNAPSHOT":                "true",
 		"PARAM_SKIP_UNUSED_STAGES":             "true",
@@ -111,11 +112,15 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"PARAM_SNAPSHOT_MODE":                  "full",
 		"PARAM_COMPRESSION_LEVEL":              "1",
 		"PARAM_KANIKO_VERBOSITY":               "info",
+		"PARAM_FORCE":                          "false",
+		"PARAM_LOG_TIMESTAMP":                  "false",
+		"PARAM_IMAGE_FS_EXTRACT_RETRY":         "0",
 		"HOME":                                 w.path("home"),
 		"BE_PREPARE":                           "1",
 	}
 	w.args = []string{"--build-args", "--kaniko-args", "--registry-mirrors", w.host, "--registry-maps", "gcr.io=" + w.host,
-		"--insecure-registries", "--skip-tls-verify-registries", "--tags", "--template-values", "--destinations", "--immutable-tags"}
+		"--insecure-registries", "--skip-tls-verify-registries", "--tags", "--template-values", "--destinations", "--immutable-tags",
+		"--labels", "--kaniko-env", "--ignore-paths", "--registry-certificates", "--registry-client-certs"}
 	return w
 }
 

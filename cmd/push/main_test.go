@@ -62,7 +62,7 @@ type built struct {
 
 func newBuilt(t *testing.T, image string) *built {
 	t.Helper()
-	b := &built{root: t.TempDir(), args: []string{"--insecure-registries", "--skip-tls-verify-registries", "--destinations", "--immutable-tags"}}
+	b := &built{root: t.TempDir(), args: []string{"--insecure-registries", "--skip-tls-verify-registries", "--destinations", "--immutable-tags", "--registry-certificates", "--registry-client-certs"}}
 	for _, dir := range []string{"prepared", "results", "go"} {
 		if err := os.Mkdir(b.path(dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -90,6 +90,8 @@ func newBuilt(t *testing.T, image string) *built {
 		"PREPARED_PATH":               b.path("prepared"),
 		"WORKSPACE_DOCKERCONFIG_PATH": "",
 		"PARAM_IMAGE":                 image,
+		"PARAM_PUSH":                  "true",
+		"PARAM_PUSH_RETRY":            "1",
 		"RESULT_IMAGE_URL_PATH":       b.path("results/IMAGE_URL"),
 		"RESULT_IMAGE_URLS_PATH":      b.path("results/image-urls"),
 		"RESULT_IMAGE_DIGEST_PATH":    b.path("results/IMAGE_DIGEST"),

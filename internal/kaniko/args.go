@@ -19,6 +19,7 @@ type Options struct {
 	BaseImages string // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
 
 	BuildArgs   []string // "KEY=VALUE"
+	Labels      []string // "KEY=VALUE"
 	Secrets     []string // "id=ID,src=FILE"
 	IgnorePaths []string // neither written, scanned nor deleted
 
@@ -28,6 +29,10 @@ type Options struct {
 	SnapshotMode     string // "full", "redo" or "time"; "" is kaniko's default
 	CompressionLevel string // of gzip, "1" to "9"; "" is kaniko's default
 	Verbosity        string // a log level; "" is kaniko's default
+	Force            bool   // where kaniko does not see that it is in a container
+	LogTimestamp     bool
+
+	ImageFSExtractRetry, ImageDownloadRetry int
 
 	// How registries are reached. Bases come from BaseImages; this is for
 	// what kaniko may still ask for, an image named in a base's ONBUILD.
@@ -72,6 +77,9 @@ func Args(o Options) ([]string, error) {
 		fmt.Sprintf("--single-snapshot=%t", o.SingleSnapshot),
 		fmt.Sprintf("--use-new-run=%t", o.UseNewRun),
 		fmt.Sprintf("--ignore-var-run=%t", o.IgnoreVarRun),
+		fmt.Sprintf("--log-timestamp=%t", o.LogTimestamp),
+		fmt.Sprintf("--image-fs-extract-retry=%d", o.ImageFSExtractRetry),
+		fmt.Sprintf("--image-download-retry=%d", o.ImageDownloadRetry),
 	}
 	for _, flag := range []struct{ name, value string }{
 		{"target", o.Target},
@@ -88,6 +96,7 @@ func Args(o Options) ([]string, error) {
 		values []string
 	}{
 		{"build-arg", o.BuildArgs},
+		{"label", o.Labels},
 		{"secret", o.Secrets},
 		{"ignore-path", o.IgnorePaths},
 		{"registry-mirror", o.RegistryMirrors},
@@ -101,6 +110,9 @@ func Args(o Options) ([]string, error) {
 	}
 	if o.SkipDefaultRegistryFallback {
 		args = append(args, "--skip-default-registry-fallback")
+	}
+	if o.Force {
+		args = append(args, "--force")
 	}
 	for _, arg := range o.Extra {
 		flag, long := strings.CutPrefix(arg, "--")

@@ -18,12 +18,17 @@ func TestArgs(t *testing.T) {
 		Layout:                      "/slipway-built/layout",
 		BaseImages:                  "/slipway/bases",
 		BuildArgs:                   []string{"A=1", "B=two words"},
+		Labels:                      []string{"team=harbour"},
 		IgnorePaths:                 []string{"/go/pkg/mod"},
 		SingleSnapshot:              true,
 		IgnoreVarRun:                true,
 		SnapshotMode:                "redo",
 		CompressionLevel:            "1",
 		Verbosity:                   "info",
+		Force:                       true,
+		LogTimestamp:                true,
+		ImageFSExtractRetry:         1,
+		ImageDownloadRetry:          3,
 		RegistryMirrors:             []string{"mirror.example"},
 		RegistryMaps:                []string{"gcr.io=mirror.example/gcr"},
 		InsecureRegistries:          []string{"mirror.example"},
@@ -47,18 +52,23 @@ func TestArgs(t *testing.T) {
 --single-snapshot=true
 --use-new-run=false
 --ignore-var-run=true
+--log-timestamp=true
+--image-fs-extract-retry=1
+--image-download-retry=3
 --target=final
 --snapshot-mode=redo
 --compression-level=1
 --verbosity=info
 --build-arg=A=1
 --build-arg=B=two words
+--label=team=harbour
 --ignore-path=/go/pkg/mod
 --registry-mirror=mirror.example
 --registry-map=gcr.io=mirror.example/gcr
 --insecure-registry=mirror.example
 --skip-tls-verify-registry=other.example
 --skip-default-registry-fallback
+--force
 --label=a=b
 --image-fs-extract-retry=2`, "\n")
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -34,6 +34,8 @@ type bases struct {
 	inUse  gocache.BaseImages // this run's: what kaniko reads, entries or links to the store's
 	log    *log
 	found  []*base
+
+	retries int // of a download that breaks off
 }
 
 type base struct {
@@ -147,6 +149,13 @@ func (b *bases) download(ctx context.Context, one *base) error {
 	b.log.printf("base %s is %s: downloading %s", one.image, short(one.digest), size(one.bytes))
 	started := time.Now()
 	err = b.add(ctx, b.store, one)
+	for left, wait := b.retries, time.Second; err != nil && left > 0 && mayPass(err); left, wait = left-1, 3*wait {
+		b.log.printf("base %s: %v; again in %s", one.image, err, wait)
+		if !sleep(ctx, wait) {
+			break
+		}
+		err = b.add(ctx, b.store, one)
+	}
 	if err == nil {
 		b.log.printf("base %s: downloaded in %.1f s", one.image, time.Since(started).Seconds())
 		return b.use(one)
@@ -156,6 +165,25 @@ func (b *bases) download(ctx context.Context, one *base) error {
 	}
 	b.log.printf("base %s: not cached (%v); downloading it for this build only", one.image, err)
 	return b.add(ctx, b.inUse, one)
+}
+
+// mayPass reports whether a download may go well the next time: not what the
+// volume says, nor what the registry has decided.
+func mayPass(err error) bool {
+	var file *fs.PathError
+	return !errors.As(err, &file) && !errors.Is(err, registry.ErrRejected) && !errors.Is(err, context.Canceled)
+}
+
+// sleep reports whether it was left alone.
+func sleep(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 func (b *bases) add(ctx context.Context, store gocache.BaseImages, one *base) error {

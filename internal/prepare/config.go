@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -19,6 +20,7 @@ type Config struct {
 	Cache         string `env:"WORKSPACE_CACHE_PATH"`        // "" where none is bound
 	Toolchains    string `env:"WORKSPACE_TOOLCHAINS_PATH"`   // the cache's folder of that name, read-only; "" where none is bound
 	DockerConfig  string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
+	Certificates  string `env:"WORKSPACE_CERTIFICATES_PATH"` // "" where none is bound
 	Netrc         string `env:"WORKSPACE_NETRC_PATH"`        // "" where none is bound
 	Secrets       string `env:"WORKSPACE_SECRETS_PATH"`      // "" where none is bound
 	Prepared      string `env:"PREPARED_PATH, required"`     // a folder the later steps can read
@@ -38,7 +40,8 @@ type Config struct {
 
 	ToolchainCache bool `env:"PARAM_TOOLCHAIN_CACHE, required"`
 
-	NoFallback bool `env:"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK, required"`
+	NoFallback         bool `env:"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK, required"`
+	ImageDownloadRetry int  `env:"PARAM_IMAGE_DOWNLOAD_RETRY, required"`
 
 	Reproducible     bool   `env:"PARAM_REPRODUCIBLE, required"`
 	SingleSnapshot   bool   `env:"PARAM_SINGLE_SNAPSHOT, required"`
@@ -48,6 +51,9 @@ type Config struct {
 	SnapshotMode     string `env:"PARAM_SNAPSHOT_MODE"`
 	CompressionLevel string `env:"PARAM_COMPRESSION_LEVEL"`
 	Verbosity        string `env:"PARAM_KANIKO_VERBOSITY"`
+	Force            bool   `env:"PARAM_FORCE, required"`
+	LogTimestamp     bool   `env:"PARAM_LOG_TIMESTAMP, required"`
+	FSExtractRetry   int    `env:"PARAM_IMAGE_FS_EXTRACT_RETRY, required"`
 
 	arrays
 }
@@ -65,6 +71,12 @@ type arrays struct {
 	TemplateValues []string
 	Destinations   []string
 	ImmutableTags  []string
+
+	Labels               []string
+	KanikoEnv            []string
+	IgnorePaths          []string
+	RegistryCertificates []string
+	RegistryClientCerts  []string
 }
 
 func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, error) {
@@ -83,15 +95,35 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 		"--template-values":            &c.TemplateValues,
 		"--destinations":               &c.Destinations,
 		"--immutable-tags":             &c.ImmutableTags,
+		"--labels":                     &c.Labels,
+		"--kaniko-env":                 &c.KanikoEnv,
+		"--ignore-paths":               &c.IgnorePaths,
+		"--registry-certificates":      &c.RegistryCertificates,
+		"--registry-client-certs":      &c.RegistryClientCerts,
 	}); err != nil {
 		return nil, err
 	}
 	if !c.SkipUnusedStages {
 		return nil, step.BadInput(errors.New(`param skip-unused-stages: "false" is not possible: kaniko has skipped unused stages since v1.26; name the stage to build in the param target`))
 	}
-	for _, arg := range c.BuildArgs {
-		if key, _, ok := strings.Cut(arg, "="); !ok || key == "" {
-			return nil, step.BadInput(fmt.Errorf("param build-args: %q is not KEY=VALUE", key))
+	for param, entries := range map[string][]string{"build-args": c.BuildArgs, "labels": c.Labels, "kaniko-env": c.KanikoEnv} {
+		for _, entry := range entries {
+			if key, _, ok := strings.Cut(entry, "="); !ok || key == "" {
+				return nil, step.BadInput(fmt.Errorf("param %s: %q is not KEY=VALUE", param, key))
+			}
+		}
+	}
+	if err := checkKanikoEnv(c.KanikoEnv); err != nil {
+		return nil, step.BadInput(fmt.Errorf("param kaniko-env: %w", err))
+	}
+	for _, path := range c.IgnorePaths {
+		if !filepath.IsAbs(path) {
+			return nil, step.BadInput(fmt.Errorf("param ignore-paths: %q is no absolute path", path))
+		}
+	}
+	for name, retries := range map[string]int{"image-download-retry": c.ImageDownloadRetry, "image-fs-extract-retry": c.FSExtractRetry} {
+		if err := registry.CheckRetries(retries); err != nil {
+			return nil, step.BadInput(fmt.Errorf("param %s: %w", name, err))
 		}
 	}
 	for name, value := range map[string]string{
@@ -105,6 +137,21 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 		}
 	}
 	return &c, nil
+}
+
+// checkKanikoEnv refuses what decides where kaniko works, and passwords: every
+// RUN can read the environment of its own ancestors.
+func checkKanikoEnv(entries []string) error {
+	for _, entry := range entries {
+		name, value, _ := strings.Cut(entry, "=")
+		if _, ours := kanikoFeatures[name]; ours || strings.HasPrefix(name, "KANIKO_") {
+			return fmt.Errorf("%s is the task's own to set; remove it", name)
+		}
+		if what := dockerfile.SecretIn(value); what != "" {
+			return fmt.Errorf("%s has %s: every RUN could read it, and it would stay in the run's params", name, what)
+		}
+	}
+	return nil
 }
 
 // userArgs are the build args by name; of one that is given twice the last
@@ -129,7 +176,9 @@ func (c *Config) client() (*registry.Client, error) {
 		NoFallback:    c.NoFallback,
 		Insecure:      c.Insecure,
 		SkipTLSVerify: c.SkipTLSVerify,
+		Certificates:  registry.Certificates{Folder: c.Certificates, Known: c.RegistryCertificates, Client: c.RegistryClientCerts},
 		Keychain:      keychain,
+		Retries:       c.ImageDownloadRetry,
 	})
 	if err != nil {
 		return nil, step.BadInput(fmt.Errorf("param %w", err))

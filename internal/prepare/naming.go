@@ -75,6 +75,17 @@ func (n *naming) expand() error {
 			return all[0].Tag.TagStr(), nil
 		},
 	})
+	if err := expandValues("kaniko-env", n.config.KanikoEnv, variables); err != nil {
+		return err
+	}
+	if err := expandValues("labels", n.config.Labels, variables); err != nil {
+		return err
+	}
+	// As in skaffold, build args can name what kaniko's environment has.
+	for _, entry := range n.config.KanikoEnv {
+		key, value, _ := strings.Cut(entry, "=")
+		variables = variables.With(tag.Variables{key: tag.Literal(value)})
+	}
 	return expandValues("build-args", n.config.BuildArgs, variables)
 }
 

@@ -83,6 +83,8 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		kept:   caches.kept,
 		inUse:  gocache.BaseImages(filepath.Join(c.Prepared, string(gocache.Bases))),
 		log:    log,
+
+		retries: c.ImageDownloadRetry,
 	}
 	derived, err := file.Derive(ctx, dockerfile.Options{
 		Target:    c.Target,
@@ -182,14 +184,26 @@ func buildArgs(c *Config, derived *dockerfile.Derived, settings map[string]strin
 	return args
 }
 
+// kanikoFeatures are kaniko's switches that builds here rely on.
+var kanikoFeatures = map[string]string{
+	"FF_KANIKO_OCI_WARMER":     "true", // see gocache.BaseImages
+	"FF_KANIKO_RUN_MOUNT_BIND": "true", // off by default; BuildKit always has it
+}
+
+func kanikoEnv(c *Config) map[string]string {
+	env := maps.Clone(kanikoFeatures)
+	for _, entry := range c.KanikoEnv {
+		name, value, _ := strings.Cut(entry, "=")
+		env[name] = value
+	}
+	return env
+}
+
 // decide makes the plan, but for the toolchain and where settings are found.
 func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, caches *caches, bases *bases, args []string) (*plan.Plan, error) {
 	p := &plan.Plan{
-		Started: host.Started.UTC(),
-		Env: map[string]string{
-			"FF_KANIKO_OCI_WARMER":     "true", // see gocache.BaseImages
-			"FF_KANIKO_RUN_MOUNT_BIND": "true", // off by default; BuildKit always has it
-		},
+		Started:      host.Started.UTC(),
+		Env:          kanikoEnv(c),
 		Links:        []plan.Link{{Path: goModCache, Target: caches.goMod}},
 		Layout:       filepath.Join(c.Built, "layout"),
 		Reproducible: c.Reproducible,
@@ -210,13 +224,18 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		BaseImages:                  string(bases.inUse),
 		BuildArgs:                   args,
 		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
-		IgnorePaths:                 append([]string{goModCache}, goTelemetry...),
+		Labels:                      c.Labels,
+		IgnorePaths:                 slices.Concat([]string{goModCache}, goTelemetry, c.IgnorePaths),
 		SingleSnapshot:              c.SingleSnapshot,
 		UseNewRun:                   c.UseNewRun,
 		IgnoreVarRun:                c.IgnoreVarRun,
 		SnapshotMode:                c.SnapshotMode,
 		CompressionLevel:            c.CompressionLevel,
 		Verbosity:                   c.Verbosity,
+		Force:                       c.Force,
+		LogTimestamp:                c.LogTimestamp,
+		ImageFSExtractRetry:         c.FSExtractRetry,
+		ImageDownloadRetry:          c.ImageDownloadRetry,
 		RegistryMirrors:             c.Mirrors,
 		RegistryMaps:                c.Maps,
 		InsecureRegistries:          c.Insecure,

@@ -29,8 +29,14 @@ import (
 type Config struct {
 	Prepared     string `env:"PREPARED_PATH, required"`     // where prepare left its plan
 	DockerConfig string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
+	Certificates string `env:"WORKSPACE_CERTIFICATES_PATH"` // "" where none is bound
+	Output       string `env:"WORKSPACE_OUTPUT_PATH"`       // "" where none is bound
 
-	Image string `env:"PARAM_IMAGE, required"`
+	Image     string `env:"PARAM_IMAGE, required"`
+	Push      bool   `env:"PARAM_PUSH, required"`
+	PushRetry int    `env:"PARAM_PUSH_RETRY, required"`
+	Layout    string `env:"PARAM_OCI_LAYOUT_PATH"`
+	Tar       string `env:"PARAM_TAR_PATH"`
 
 	URLResult    string `env:"RESULT_IMAGE_URL_PATH, required"`
 	URLsResult   string `env:"RESULT_IMAGE_URLS_PATH, required"`
@@ -40,7 +46,7 @@ type Config struct {
 
 // Report is the result build-report. A count that is not known is null.
 type Report struct {
-	// Seconds from prepare's start until the registry had the image.
+	// Seconds from prepare's start until the image was where it should be.
 	Seconds float64 `json:"seconds"`
 	// Packages that go commands of the build compiled, and that they took
 	// from their cache.
@@ -61,20 +67,35 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err := step.Load(ctx, &c, env); err != nil {
 		return err
 	}
-	var insecure, skipTLSVerify, more, immutable []string
+	var insecure, skipTLSVerify, known, clientCerts, more, immutable []string
 	if err := step.Arrays(args, map[string]*[]string{
 		"--insecure-registries":        &insecure,
 		"--skip-tls-verify-registries": &skipTLSVerify,
+		"--registry-certificates":      &known,
+		"--registry-client-certs":      &clientCerts,
 		"--destinations":               &more,
 		"--immutable-tags":             &immutable,
 	}); err != nil {
 		return err
 	}
+	if err := registry.CheckRetries(c.PushRetry); err != nil {
+		return step.BadInput(fmt.Errorf("param push-retry: %w", err))
+	}
+	out := output{c.Output, c.Layout, c.Tar}
+	if err := out.check(c.Push); err != nil {
+		return step.BadInput(err)
+	}
 	keychain, err := registry.Credentials(c.DockerConfig)
 	if err != nil {
 		return step.BadInput(err)
 	}
-	client, err := registry.New(registry.Options{Insecure: insecure, SkipTLSVerify: skipTLSVerify, Keychain: keychain})
+	client, err := registry.New(registry.Options{
+		Insecure:      insecure,
+		SkipTLSVerify: skipTLSVerify,
+		Certificates:  registry.Certificates{Folder: c.Certificates, Known: known, Client: clientCerts},
+		Keychain:      keychain,
+		Retries:       c.PushRetry,
+	})
 	if err != nil {
 		return step.BadInput(fmt.Errorf("param %w", err))
 	}
@@ -95,7 +116,15 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		return fmt.Errorf("read the image that kaniko built: %w", err)
 	}
 
-	if err := pushAll(ctx, client, destinations, immutable, img, digest, stderr); err != nil {
+	if err := out.write(p.Layout, img, destinations, stderr); err != nil {
+		return err
+	}
+	if c.Push {
+		err = pushAll(ctx, client, destinations, immutable, img, digest, stderr)
+	} else {
+		fmt.Fprintln(stderr, "not pushed: the param push says so")
+	}
+	if err != nil {
 		return err
 	}
 	report := Report{Seconds: math.Round(time.Since(p.Started).Seconds()*10) / 10, NoToolchain: p.NoToolchain}
@@ -104,12 +133,15 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	for _, result := range []struct{ path, value string }{
-		{c.ReportResult, string(encoded)},
-		{c.URLsResult, tag.URLs(destinations)},
-		{c.URLResult, destinations[0].URL},
-		{c.DigestResult, digest.String()},
-	} {
+	results := []struct{ path, value string }{{c.ReportResult, string(encoded)}}
+	if c.Push {
+		results = append(results, []struct{ path, value string }{
+			{c.URLsResult, tag.URLs(destinations)},
+			{c.URLResult, destinations[0].URL},
+			{c.DigestResult, digest.String()},
+		}...)
+	}
+	for _, result := range results {
 		if err := step.WriteResult(result.path, result.value); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,10 @@ func explain(ref name.Reference, right string, err error) error {
 	host := ref.Context().RegistryStr()
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		return rejection(fmt.Sprintf("registry %s speaks plain HTTP: if its network can be trusted, name it in the param insecure-registries", host))
+	}
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return rejection(fmt.Sprintf("registry %s has a certificate of an unknown signer: name the signer's in the param registry-certificates", host))
 	}
 	var answer *transport.Error
 	if !errors.As(err, &answer) {

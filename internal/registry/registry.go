@@ -5,11 +5,11 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -28,7 +28,20 @@ type Options struct {
 	NoFallback    bool     // a registry that has a map or a mirror is never asked itself
 	Insecure      []string // "host[:port]" reached over plain HTTP
 	SkipTLSVerify []string // "host[:port]" whose certificate is not checked
+	Certificates  Certificates
 	Keychain      authn.Keychain
+	Retries       int // of a request that failed for a reason that may pass; each waits three times as long as the one before, the first a second
+}
+
+// maxRetries is where the last wait is an hour.
+const maxRetries = 8
+
+// CheckRetries refuses a number of retries that makes no sense.
+func CheckRetries(retries int) error {
+	if retries < 0 || retries > maxRetries {
+		return fmt.Errorf("%d is no number from 0 to %d", retries, maxRetries)
+	}
+	return nil
 }
 
 // Client asks and fills registries.
@@ -37,8 +50,8 @@ type Client struct {
 	places     map[string][]place // by the registry's name in a reference
 	noFallback bool
 	insecure   []string
-	skipVerify []string
-	unverified http.RoundTripper
+	transports map[string]http.RoundTripper // by host, where it is not the default
+	retries    int
 }
 
 // place is where a map or a mirror sends the requests for a registry.
@@ -51,7 +64,7 @@ func New(o Options) (*Client, error) {
 		places:     map[string][]place{},
 		noFallback: o.NoFallback,
 		insecure:   o.Insecure,
-		skipVerify: o.SkipTLSVerify,
+		retries:    o.Retries,
 	}
 	if c.keychain == nil {
 		c.keychain = authn.NewMultiKeychain()
@@ -79,10 +92,9 @@ func New(o Options) (*Client, error) {
 			}
 		}
 	}
-	if len(o.SkipTLSVerify) > 0 {
-		transport := remote.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by name, for these hosts only
-		c.unverified = transport
+	var err error
+	if c.transports, err = o.transports(); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -197,14 +209,15 @@ func (c *Client) Push(ctx context.Context, tag name.Tag, img v1.Image, updates c
 }
 
 func (c *Client) remoteOptions(ctx context.Context, ref name.Reference) []remote.Option {
-	transport := remote.DefaultTransport
-	if slices.Contains(c.skipVerify, ref.Context().RegistryStr()) {
-		transport = c.unverified
+	transport := c.transports[ref.Context().RegistryStr()]
+	if transport == nil {
+		transport = remote.DefaultTransport
 	}
 	return []remote.Option{
 		remote.WithContext(ctx),
 		remote.WithAuthFromKeychain(c.keychain),
 		remote.WithTransport(transport),
 		remote.WithUserAgent("slipway"),
+		remote.WithRetryBackoff(remote.Backoff{Duration: time.Second, Factor: 3, Jitter: 0.1, Steps: c.retries + 1}),
 	}
 }

@@ -1,0 +1,178 @@
+package push
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/slipway-ci/slipway/internal/step"
+	"github.com/slipway-ci/slipway/internal/tag"
+)
+
+// output leaves the image in the workspace output, for other tasks.
+type output struct {
+	workspace string // a folder, "" where none is bound
+	layout    string // in the workspace, "" for none
+	tar       string // in the workspace, "" for none
+}
+
+// check finds what is wrong with the params; push is whether the image is
+// pushed too.
+func (o output) check(push bool) error {
+	for param, path := range map[string]string{"oci-layout-path": o.layout, "tar-path": o.tar} {
+		switch {
+		case path == "":
+		case o.workspace == "":
+			return fmt.Errorf("param %s: the workspace output, where the image would go, is not bound", param)
+		case !filepath.IsLocal(path) || filepath.Clean(path) == ".":
+			return fmt.Errorf("param %s: %s is no path inside the workspace output", param, path)
+		}
+	}
+	if !push && o.layout == "" && o.tar == "" {
+		return errors.New(`param push: with "false" nothing is left of the build; set the param oci-layout-path or tar-path too`)
+	}
+	return nil
+}
+
+// write leaves the image, which is in the layout dir. Links in the workspace
+// are not followed out of it.
+func (o output) write(dir string, img v1.Image, destinations []tag.Destination, stderr io.Writer) error {
+	if o.layout == "" && o.tar == "" {
+		return nil
+	}
+	root, err := os.OpenRoot(o.workspace)
+	if err != nil {
+		return fmt.Errorf("workspace output: %w", err)
+	}
+	defer root.Close()
+	if err := checkLayers(dir, img); err != nil {
+		return fmt.Errorf("read the image that kaniko built: %w", err)
+	}
+	if o.layout != "" {
+		if err := writeLayout(root, o.layout, dir, img); err != nil {
+			return badOutput("oci-layout-path", o.layout, err)
+		}
+		fmt.Fprintf(stderr, "output: %s is the image's OCI layout\n", o.layout)
+	}
+	if o.tar != "" {
+		if err := writeTar(root, o.tar, img, destinations); err != nil {
+			return badOutput("tar-path", o.tar, err)
+		}
+		fmt.Fprintf(stderr, "output: %s is the image, for docker load\n", o.tar)
+	}
+	return nil
+}
+
+// badOutput says what to do about a volume that is not this user's.
+func badOutput(param, path string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return step.BadInput(fmt.Errorf("param %s: %s: %w: the step has user %d, whom the workspace output must let write (podTemplate.securityContext.fsGroup)", param, path, err, os.Getuid()))
+	}
+	return fmt.Errorf("param %s: %s: %w", param, path, err)
+}
+
+// checkLayers finds layers that are not what the manifest says: a registry
+// does so itself.
+func checkLayers(dir string, img v1.Image) error {
+	manifest, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	for _, layer := range manifest.Layers {
+		file, err := os.Open(blob(dir, layer.Digest))
+		if err != nil {
+			return err
+		}
+		hash := sha256.New()
+		_, err = io.Copy(hash, file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+		if hex.EncodeToString(hash.Sum(nil)) != layer.Digest.Hex {
+			return fmt.Errorf("layer %s has another content", layer.Digest)
+		}
+	}
+	return nil
+}
+
+// writeLayout copies the image to a folder that is new, empty or a layout
+// already, whose image it replaces. index.json, which makes it one, comes last.
+func writeLayout(root *os.Root, to, from string, img v1.Image) error {
+	if _, err := root.Stat(filepath.Join(to, "oci-layout")); errors.Is(err, fs.ErrNotExist) {
+		if entries, err := fs.ReadDir(root.FS(), filepath.ToSlash(filepath.Clean(to))); err == nil && len(entries) > 0 {
+			return step.BadInput(errors.New("the folder has other files"))
+		}
+	}
+	manifest, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return err
+	}
+	if err := root.MkdirAll(filepath.Join(to, "blobs", digest.Algorithm), 0o755); err != nil {
+		return err
+	}
+	blobs := []v1.Hash{digest, manifest.Config.Digest}
+	for _, layer := range manifest.Layers {
+		blobs = append(blobs, layer.Digest)
+	}
+	for _, digest := range blobs {
+		if err := copyFile(root, blob(to, digest), blob(from, digest)); err != nil {
+			return err
+		}
+	}
+	for _, file := range []string{"oci-layout", "index.json"} {
+		if err := copyFile(root, filepath.Join(to, file), filepath.Join(from, file)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(root *os.Root, to, from string) error {
+	file, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return writeFile(root, to, func(w io.Writer) error {
+		_, err := io.Copy(w, file)
+		return err
+	})
+}
+
+// writeTar writes what "docker load" reads, with the destinations' names.
+func writeTar(root *os.Root, to string, img v1.Image, destinations []tag.Destination) error {
+	if err := root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	images := map[name.Tag]v1.Image{}
+	for _, destination := range destinations {
+		images[destination.Tag] = img
+	}
+	return writeFile(root, to, func(w io.Writer) error { return tarball.MultiWrite(images, w) })
+}
+
+// writeFile writes a file that is complete or as it was before.
+func writeFile(root *os.Root, to string, write func(io.Writer) error) (err error) {
+	temporary := to + ".part"
+	file, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(write(file), file.Close()); err != nil {
+		return errors.Join(err, root.Remove(temporary))
+	}
+	return root.Rename(temporary, to)
+}
