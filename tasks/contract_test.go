@@ -71,6 +71,7 @@ var folders = []string{".", "../pipelines", "../triggers", "../examples/app", ".
 type contract struct {
 	tasks     map[string]*pipelinev1.Task
 	pipelines map[string]*pipelinev1.Pipeline
+	taskRuns  map[string]*pipelinev1.TaskRun
 	runs      map[string]*pipelinev1.PipelineRun // of the examples, and of the TriggerTemplates
 	templates map[string]*triggersv1.TriggerTemplate
 	bindings  map[string]*triggersv1.TriggerBinding
@@ -89,6 +90,7 @@ func load(t *testing.T) *contract {
 	c := &contract{
 		tasks:     map[string]*pipelinev1.Task{},
 		pipelines: map[string]*pipelinev1.Pipeline{},
+		taskRuns:  map[string]*pipelinev1.TaskRun{},
 		runs:      map[string]*pipelinev1.PipelineRun{},
 		templates: map[string]*triggersv1.TriggerTemplate{},
 		bindings:  map[string]*triggersv1.TriggerBinding{},
@@ -157,6 +159,8 @@ func (c *contract) add(t *testing.T, file string, document []byte) {
 		object = put(c.pipelines, name, &pipelinev1.Pipeline{})
 	case "tekton.dev/v1 PipelineRun":
 		object = put(c.runs, file, &pipelinev1.PipelineRun{})
+	case "tekton.dev/v1 TaskRun":
+		object = put(c.taskRuns, file, &pipelinev1.TaskRun{})
 	case "triggers.tekton.dev/v1beta1 TriggerTemplate":
 		object = put(c.templates, name, &triggersv1.TriggerTemplate{})
 	case "triggers.tekton.dev/v1beta1 TriggerBinding":
@@ -195,6 +199,9 @@ func (c *contract) add(t *testing.T, file string, document []byte) {
 	}
 	if run, ok := object.(*pipelinev1.PipelineRun); ok && run.Name == "" {
 		run.Name = "generated" // by the API server, before Tekton sees it
+	}
+	if run, ok := object.(*pipelinev1.TaskRun); ok && run.Name == "" {
+		run.Name = "generated"
 	}
 	if object, ok := object.(checked); ok {
 		// As the webhooks do; Triggers wants to be told.
@@ -566,6 +573,30 @@ func TestRuns(t *testing.T) {
 		for _, spec := range run.Spec.TaskRunSpecs {
 			if !names[spec.PipelineTaskName] {
 				t.Errorf("%s: the pipeline has no task %s", where, spec.PipelineTaskName)
+			}
+		}
+	}
+}
+
+// A TaskRun of the examples has what its Task takes.
+func TestTaskRuns(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	for where, run := range c.taskRuns {
+		task, ok := c.tasks[run.Spec.TaskRef.Name]
+		if !ok {
+			t.Errorf("%s: no Task is named %s", where, run.Spec.TaskRef.Name)
+			continue
+		}
+		joinParams(t, where, run.Spec.Params, task.Spec.Params, nil)
+		for _, binding := range run.Spec.Workspaces {
+			if !slices.ContainsFunc(task.Spec.Workspaces, func(w pipelinev1.WorkspaceDeclaration) bool { return w.Name == binding.Name }) {
+				t.Errorf("%s: Task %s has no workspace %s", where, task.Name, binding.Name)
+			}
+		}
+		for _, spec := range run.Spec.StepSpecs {
+			if !slices.ContainsFunc(task.Spec.Steps, func(s pipelinev1.Step) bool { return s.Name == spec.Name }) {
+				t.Errorf("%s: Task %s has no step %s", where, task.Name, spec.Name)
 			}
 		}
 	}

@@ -104,6 +104,10 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"PARAM_TOOLCHAIN_CACHE":                "true",
 		"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true", // nothing may leave this machine
 		"PARAM_IMAGE_DOWNLOAD_RETRY":           "1",
+		"PARAM_LAYER_CACHE_REPO":               "",
+		"PARAM_LAYER_CACHE_TTL":                "336h",
+		"PARAM_CACHE_RUN_LAYERS":               "true",
+		"PARAM_CACHE_COPY_LAYERS":              "false",
 		"PARAM_REPRODUCIBLE":                   "true",
 		"PARAM_SINGLE_SNAPSHOT":                "true",
 		"PARAM_SKIP_UNUSED_STAGES":             "true",

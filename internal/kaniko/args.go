@@ -3,6 +3,7 @@
 package kaniko
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,6 +18,9 @@ type Options struct {
 	Target     string // a stage; "" is the last
 	Layout     string // the folder of the OCI image layout to write
 	BaseImages string // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
+
+	LayerCache          string // the value of --cache-repo, "" for no layer cache
+	CacheRun, CacheCopy bool   // layers of which instructions it has
 
 	BuildArgs   []string // "KEY=VALUE"
 	Labels      []string // "KEY=VALUE"
@@ -51,6 +55,16 @@ var planned = []string{
 	"reproducible", "tar-path", "tarPath", "target",
 }
 
+// refused are flags that would say what is not so.
+var refused = map[string]string{
+	"digest-file":                     writtenBefore,
+	"image-name-with-digest-file":     writtenBefore,
+	"image-name-tag-with-digest-file": writtenBefore,
+	"log-format":                      "the last line of a failure is found by its text",
+}
+
+const writtenBefore = "kaniko writes it before anything is pushed; the results IMAGE_URL and IMAGE_DIGEST are set once the registry has the image"
+
 // Args are the executor's arguments for o. The error names the option that is
 // wrong, as the Task's params name it.
 func Args(o Options) ([]string, error) {
@@ -65,15 +79,13 @@ func Args(o Options) ([]string, error) {
 		"--context=dir://" + o.Context,
 		"--no-push",
 		"--oci-layout-path=" + o.Layout,
-		// The cache of kaniko that is used is the folder of base images, and
-		// none of its layer caches. Who uses an entry is settled before
-		// kaniko starts, so none expires here.
+		// Both caches of kaniko are folders, of base images and of layers. Who
+		// uses an entry is settled before kaniko starts, so none expires here.
 		"--cache=true",
 		"--cache-dir=" + o.BaseImages,
 		"--cache-ttl=87600h",
-		"--cache-run-layers=false",
-		"--cache-copy-layers=false",
-		"--no-push-cache",
+		fmt.Sprintf("--cache-run-layers=%t", o.LayerCache != "" && o.CacheRun),
+		fmt.Sprintf("--cache-copy-layers=%t", o.LayerCache != "" && o.CacheCopy),
 		fmt.Sprintf("--single-snapshot=%t", o.SingleSnapshot),
 		fmt.Sprintf("--use-new-run=%t", o.UseNewRun),
 		fmt.Sprintf("--ignore-var-run=%t", o.IgnoreVarRun),
@@ -81,7 +93,13 @@ func Args(o Options) ([]string, error) {
 		fmt.Sprintf("--image-fs-extract-retry=%d", o.ImageFSExtractRetry),
 		fmt.Sprintf("--image-download-retry=%d", o.ImageDownloadRetry),
 	}
+	if o.LayerCache == "" {
+		args = append(args, "--no-push-cache")
+	} else if o.SingleSnapshot {
+		return nil, errors.New(`param layer-cache-repo: single instructions have layers only with the param single-snapshot "false"`)
+	}
 	for _, flag := range []struct{ name, value string }{
+		{"cache-repo", o.LayerCache},
 		{"target", o.Target},
 		{"snapshot-mode", o.SnapshotMode},
 		{"compression-level", o.CompressionLevel},
@@ -119,6 +137,9 @@ func Args(o Options) ([]string, error) {
 		flag, _, _ = strings.Cut(flag, "=")
 		if !long || flag == "" {
 			return nil, fmt.Errorf("param kaniko-args: %q is neither --name nor --name=value", arg)
+		}
+		if why, ok := refused[flag]; ok {
+			return nil, fmt.Errorf("param kaniko-args: --%s is refused: %s", flag, why)
 		}
 		if slices.Contains(planned, flag) {
 			return nil, fmt.Errorf("param kaniko-args: --%s is decided by the task's own params; remove it", flag)

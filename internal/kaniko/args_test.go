@@ -48,13 +48,13 @@ func TestArgs(t *testing.T) {
 --cache-ttl=87600h
 --cache-run-layers=false
 --cache-copy-layers=false
---no-push-cache
 --single-snapshot=true
 --use-new-run=false
 --ignore-var-run=true
 --log-timestamp=true
 --image-fs-extract-retry=1
 --image-download-retry=3
+--no-push-cache
 --target=final
 --snapshot-mode=redo
 --compression-level=1
@@ -90,9 +90,44 @@ func TestArgsThatWouldUndoThePlanAreRefusedByName(t *testing.T) {
 		{kaniko.Options{Extra: []string{"--"}}, `param kaniko-args: "--" is neither --name nor --name=value`},
 		{kaniko.Options{SnapshotMode: "fast"}, `param snapshot-mode: "fast" is none of full, redo and time`},
 		{kaniko.Options{CompressionLevel: "0"}, `param compression-level: "0" is no number from 1 to 9`},
+		{kaniko.Options{LayerCache: "oci:/x", SingleSnapshot: true}, `param layer-cache-repo: single instructions have layers only with the param single-snapshot "false"`},
 	} {
 		if _, err := kaniko.Args(tc.o); err == nil || err.Error() != tc.want {
 			t.Errorf("got %v, want %s", err, tc.want)
 		}
+	}
+}
+
+// What skaffold.yaml can say and this cannot is refused by its name.
+func TestArgsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	const before = "kaniko writes it before anything is pushed; the results IMAGE_URL and IMAGE_DIGEST are set once the registry has the image"
+	for arg, why := range map[string]string{
+		"--digest-file=/x":                     before,
+		"--image-name-with-digest-file=/x":     before,
+		"--image-name-tag-with-digest-file=/x": before,
+		"--log-format=json":                    "the last line of a failure is found by its text",
+	} {
+		name, _, _ := strings.Cut(arg, "=")
+		if _, err := kaniko.Args(kaniko.Options{Extra: []string{arg}}); err == nil || err.Error() != "param kaniko-args: "+name+" is refused: "+why {
+			t.Errorf("%s: got %v", arg, err)
+		}
+	}
+}
+
+func TestLayerCacheArgs(t *testing.T) {
+	t.Parallel()
+	got, err := kaniko.Args(kaniko.Options{LayerCache: "oci:/slipway-built/layers/layer", CacheRun: true, CacheCopy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Join(got, "\n") + "\n"
+	for _, want := range []string{"--cache-repo=oci:/slipway-built/layers/layer", "--cache-run-layers=true", "--cache-copy-layers=true"} {
+		if !strings.Contains(args, want+"\n") {
+			t.Errorf("no %s in\n%s", want, args)
+		}
+	}
+	if strings.Contains(args, "--no-push-cache") {
+		t.Errorf("the cache is never filled:\n%s", args)
 	}
 }

@@ -63,8 +63,12 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	if err != nil {
 		fmt.Fprintf(stderr, "what go commands compile will not be known: %v\n", err)
 	}
-	if err := execute(ctx, config.Executor, p, stdout, stderr); err != nil {
+	seen := &lookups{out: stderr, keys: map[string]bool{}}
+	if err := execute(ctx, config.Executor, p, stdout, seen); err != nil {
 		return err
+	}
+	if err := seen.leave(p.Layers); err != nil {
+		fmt.Fprintf(stderr, "which cached layers were used is not known: %v\n", err)
 	}
 	if account != nil {
 		if err := account.close(p); err != nil {
@@ -78,6 +82,11 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	}
 	if err := makeReadable(p.Layout); err != nil {
 		return fmt.Errorf("hand the image over to the step push: %w", err)
+	}
+	if p.Layers != nil {
+		if err := makeReadable(string(p.Layers.Folder)); err != nil {
+			fmt.Fprintf(stderr, "the layer cache keeps nothing of this build: %v\n", err)
+		}
 	}
 	return nil
 }

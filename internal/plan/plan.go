@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/slipway-ci/slipway/internal/layercache"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
@@ -50,11 +51,25 @@ type Plan struct {
 	// Compression is the level of gzip for new layers, "1" to "9"; "" is 1.
 	Compression string `json:"compression,omitempty"`
 
+	// Layers is kaniko's layer cache, nil for none.
+	Layers *Layers `json:"layers,omitempty"`
+
 	// ActionGraph is the pipe in which go commands of a RUN say what they
 	// compiled, Compiled the file for what that comes to. Anything can write
 	// to both: believe nothing of it.
 	ActionGraph string `json:"actionGraph"`
 	Compiled    string `json:"compiled"`
+}
+
+// Layers is kaniko's layer cache.
+type Layers struct {
+	Index  string             `json:"index"`  // the tag of its index, in a registry
+	Folder layercache.Folder  `json:"folder"` // where kaniko finds and leaves entries. RUN instructions can write there
+	Pulled []layercache.Entry `json:"pulled"` // what was there before kaniko started
+	TTL    time.Duration      `json:"ttl"`
+	// Used is a file for the keys that kaniko looked up. Anything can write to
+	// it: believe nothing of it.
+	Used string `json:"used"`
 }
 
 // Toolchain is Go: a folder at Path whose programs are copies and whose other

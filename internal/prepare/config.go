@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
 
@@ -42,6 +43,11 @@ type Config struct {
 
 	NoFallback         bool `env:"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK, required"`
 	ImageDownloadRetry int  `env:"PARAM_IMAGE_DOWNLOAD_RETRY, required"`
+
+	LayerCacheRepo string        `env:"PARAM_LAYER_CACHE_REPO"` // "" for no layer cache
+	LayerCacheTTL  time.Duration `env:"PARAM_LAYER_CACHE_TTL, required"`
+	CacheRun       bool          `env:"PARAM_CACHE_RUN_LAYERS, required"`
+	CacheCopy      bool          `env:"PARAM_CACHE_COPY_LAYERS, required"`
 
 	Reproducible     bool   `env:"PARAM_REPRODUCIBLE, required"`
 	SingleSnapshot   bool   `env:"PARAM_SINGLE_SNAPSHOT, required"`

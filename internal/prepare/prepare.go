@@ -122,6 +122,9 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		// Some go command will not see these: internal/cacheprog.
 		settings["GOCACHEPROG"] = program(c) + " go-cache " + p.ActionGraph
 	}
+	if err := pullLayers(ctx, client, p.Layers, log); err != nil {
+		return err
+	}
 	toolchain := &toolchain{config: c, host: host, name: source.name, derived: derived, bases: bases, log: log}
 	if err := toolchain.use(ctx, p, settings); err != nil {
 		return err
@@ -216,12 +219,22 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	}
 
 	var err error
+	if p.Layers, err = c.layers(); err != nil {
+		return nil, err
+	}
+	layerCache := ""
+	if p.Layers != nil {
+		layerCache = p.Layers.Folder.Flag()
+	}
 	if p.Args, err = kaniko.Args(kaniko.Options{
 		Dockerfile:                  filepath.Join(c.Prepared, "Dockerfile"),
 		Context:                     source.context,
 		Target:                      derived.Target,
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
+		LayerCache:                  layerCache,
+		CacheRun:                    c.CacheRun,
+		CacheCopy:                   c.CacheCopy,
 		BuildArgs:                   args,
 		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
 		Labels:                      c.Labels,

@@ -146,6 +146,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 			return err
 		}
 	}
+	pushLayers(ctx, client, p.Layers, stderr)
 	return nil
 }
 

@@ -24,7 +24,7 @@ type Destination struct {
 // has them: of registry.example/team/app:v1, IMAGE_REPO is registry.example/team
 // and IMAGE_NAME is app.
 func Repository(image string) Variables {
-	repository := withoutTag(image)
+	repository := WithoutTag(image)
 	dir, base := path.Split(repository)
 	return Variables{"IMAGE_REPO": Literal(strings.TrimSuffix(dir, "/")), "IMAGE_NAME": Literal(base)}
 }
@@ -65,7 +65,7 @@ func Destinations(image string, tags, more []string) ([]Destination, error) {
 		images = append(images, image)
 	}
 	for _, tag := range tags {
-		images = append(images, withoutTag(image)+":"+tag)
+		images = append(images, WithoutTag(image)+":"+tag)
 	}
 	var all []Destination
 	seen := map[string]bool{}
@@ -126,7 +126,8 @@ func Immutable(all []Destination, patterns []string) ([]name.Tag, error) {
 
 func hasTag(image string) bool { return strings.Contains(path.Base(image), ":") }
 
-func withoutTag(image string) string {
+// WithoutTag is the repository of an image.
+func WithoutTag(image string) string {
 	if hasTag(image) {
 		return image[:strings.LastIndex(image, ":")]
 	}

@@ -167,11 +167,15 @@ func (s *site) task(t *testing.T, task string, spec v1.TaskRunSpec) map[string]s
 }
 
 // tryTask runs a task to its end, whichever that is.
-func (s *site) tryTask(t *testing.T, task string, spec v1.TaskRunSpec) *v1.TaskRun {
+func (s *site) tryTask(t *testing.T, task string, spec v1.TaskRunSpec, changes ...func(*v1.TaskRun)) *v1.TaskRun {
 	t.Helper()
 	spec.TaskRef = &v1.TaskRef{Name: task}
+	wanted := &v1.TaskRun{ObjectMeta: metav1.ObjectMeta{GenerateName: task + "-"}, Spec: spec}
+	for _, change := range changes {
+		change(wanted)
+	}
 	runs := s.Tekton.TektonV1().TaskRuns(s.namespace)
-	run, err := runs.Create(t.Context(), &v1.TaskRun{ObjectMeta: metav1.ObjectMeta{GenerateName: task + "-"}, Spec: spec}, metav1.CreateOptions{})
+	run, err := runs.Create(t.Context(), wanted, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
