@@ -48,15 +48,19 @@ func TestBadKnobs(t *testing.T) {
 		set  func(w *world)
 		want string
 	}{
-		"a label without a value": {func(w *world) { w.array("--labels", "team") }, `param labels: "team" is not KEY=VALUE`},
-		"a label of nothing":      {func(w *world) { w.array("--labels", "x={{.TEAM}}") }, "param labels: x: there is no variable TEAM; there are "},
-		"kaniko's folder":         {func(w *world) { w.array("--kaniko-env", "KANIKO_DIR=/x") }, "param kaniko-env: KANIKO_DIR is the task's own to set; remove it"},
-		"a feature of kaniko's":   {func(w *world) { w.array("--kaniko-env", "FF_KANIKO_OCI_WARMER=false") }, "param kaniko-env: FF_KANIKO_OCI_WARMER is the task's own to set; remove it"},
-		"a password for kaniko":   {func(w *world) { w.array("--kaniko-env", "HTTPS_PROXY=http://robot:hunter2@proxy.example") }, "param kaniko-env: HTTPS_PROXY has a URL with a password: every RUN could read it, and it would stay in the run's params"},
-		"a relative path":         {func(w *world) { w.array("--ignore-paths", "var/cache") }, `param ignore-paths: "var/cache" is no absolute path`},
-		"retries":                 {func(w *world) { w.env["PARAM_IMAGE_DOWNLOAD_RETRY"] = "-1" }, "param image-download-retry: -1 is no number from 0 to 8"},
-		"kaniko's retries":        {func(w *world) { w.env["PARAM_IMAGE_FS_EXTRACT_RETRY"] = "9" }, "param image-fs-extract-retry: 9 is no number from 0 to 8"},
-		"no certificates":         {func(w *world) { w.array("--registry-certificates", "registry.example=ca.crt") }, `param registry-certificates: "registry.example=ca.crt": the workspace certificates, which has the file, is not bound`},
+		"a label without a value":       {func(w *world) { w.array("--labels", "team") }, `param labels: "team" is not KEY=VALUE`},
+		"a label of nothing":            {func(w *world) { w.array("--labels", "x={{.TEAM}}") }, "param labels: x: there is no variable TEAM; there are "},
+		"kaniko's folder":               {func(w *world) { w.array("--kaniko-env", "KANIKO_DIR=/x") }, "param kaniko-env: KANIKO_DIR is the task's own to set; remove it"},
+		"a feature of kaniko's":         {func(w *world) { w.array("--kaniko-env", "FF_KANIKO_OCI_WARMER=false") }, "param kaniko-env: FF_KANIKO_OCI_WARMER is the task's own to set; remove it"},
+		"a password for kaniko":         {func(w *world) { w.array("--kaniko-env", "HTTPS_PROXY=http://robot:hunter2@proxy.example") }, "param kaniko-env: HTTPS_PROXY has a URL with a password: every RUN could read it, and it would stay in the run's params"},
+		"a relative path":               {func(w *world) { w.array("--ignore-paths", "var/cache") }, `param ignore-paths: "var/cache" is no absolute path`},
+		"retries":                       {func(w *world) { w.env["PARAM_IMAGE_DOWNLOAD_RETRY"] = "-1" }, "param image-download-retry: -1 is no number from 0 to 8"},
+		"kaniko's retries":              {func(w *world) { w.env["PARAM_IMAGE_FS_EXTRACT_RETRY"] = "9" }, "param image-fs-extract-retry: 9 is no number from 0 to 8"},
+		"layers of single instructions": {func(w *world) { w.env["PARAM_LAYER_CACHE_REPO"] = "registry.example/cache" }, `param layer-cache-repo: single instructions have layers only with the param single-snapshot "false"`},
+		"a layer cache with a tag": {func(w *world) {
+			w.env["PARAM_LAYER_CACHE_REPO"], w.env["PARAM_SINGLE_SNAPSHOT"] = "registry.example/Cache", "false"
+		}, "param layer-cache-repo: "},
+		"no certificates": {func(w *world) { w.array("--registry-certificates", "registry.example=ca.crt") }, `param registry-certificates: "registry.example=ca.crt": the workspace certificates, which has the file, is not bound`},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -152,5 +156,30 @@ func TestProxy(t *testing.T) {
 	w.env["PARAM_IMAGE_DOWNLOAD_RETRY"] = "0"
 	if code, stderr := w.run(t); code != step.ExitFailed || asked.Load() != before || !strings.Contains(stderr, "registry.example") {
 		t.Errorf("without the proxy: exit code %d, asked %d times\n%s", code, asked.Load()-before, stderr)
+	}
+}
+
+// A layer cache that cannot be read slows a build down.
+func TestALayerCacheThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.write(t, "source/Dockerfile", "FROM golang:alpine\n")
+	w.env["PARAM_SINGLE_SNAPSHOT"] = "false"
+	w.env["PARAM_LAYER_CACHE_REPO"] = w.host + "/cache"
+	if log := w.mustRun(t); !strings.Contains(log, "layer cache: 0 layers, 0B in ") || strings.Contains(log, "not all of it") {
+		t.Errorf("an empty one:\n%s", log)
+	}
+	refusing := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusForbidden) }))
+	t.Cleanup(refusing.Close)
+	w.env["PARAM_LAYER_CACHE_REPO"] = strings.TrimPrefix(refusing.URL, "http://") + "/cache"
+	if log := w.mustRun(t); !strings.Contains(log, "layer cache: not all of it is used by this build: registry ") {
+		t.Errorf("one that refuses:\n%s", log)
+	}
+	p, err := plan.Read(w.path("prepared"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if args := strings.Join(p.Args, " "); p.Layers == nil || !strings.Contains(args, "--cache-repo=oci:"+w.path("built/layers/layer")) {
+		t.Errorf("%+v, %s", p.Layers, args)
 	}
 }
