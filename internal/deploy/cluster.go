@@ -3,7 +3,6 @@ package deploy
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,12 +28,12 @@ type cluster struct {
 	kinds     meta.ResettableRESTMapper
 	core      corev1.CoreV1Interface
 	apps      appsv1.AppsV1Interface
-	log       io.Writer
+	log       *mask
 }
 
 // connect opens the cluster that the file "kubeconfig" in folder names, or the
 // one this process runs in where folder is "".
-func connect(folder, context, namespace string, log io.Writer) (*cluster, error) {
+func connect(folder, context, namespace string, log *mask) (*cluster, error) {
 	var file string
 	switch {
 	case folder != "":

@@ -19,7 +19,7 @@ func TestRunRefuses(t *testing.T) {
 	t.Parallel()
 	source := tree(t, "", map[string]string{"overlay/kustomization.yaml": "configMapGenerator: [{name: conf, literals: [a=b]}]\n"})
 	kubeconfig := t.TempDir()
-	const content = "apiVersion: v1\nkind: Config\ncontexts: []\n"
+	const content = "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\ncontexts: [{name: c, context: {cluster: c}}]\ncurrent-context: c\n"
 	if err := os.WriteFile(filepath.Join(kubeconfig, "kubeconfig"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,11 @@ func TestRunRefuses(t *testing.T) {
 		images []string
 		want   string
 	}{
-		"no overlay":         {env: map[string]string{"PARAM_OVERLAY": ""}, want: "PARAM_OVERLAY"},
+		"no overlay":         {env: map[string]string{"PARAM_OVERLAY": ""}, want: "overlay is empty"},
+		"no name":            {env: map[string]string{"PARAM_NAME": "", "WORKSPACE_KUBECONFIG_PATH": kubeconfig}, want: "the deploy has no image to be named after"},
+		"bad name":           {env: map[string]string{"PARAM_NAME": "App", "WORKSPACE_KUBECONFIG_PATH": kubeconfig}, want: `name "App": give at most`},
+		"unknown verb":       {env: map[string]string{"PARAM_VERB": "undo"}, want: `verb "undo": give apply, diff, render, delete or rollback`},
+		"bad event time":     {env: map[string]string{"PARAM_EVENT_TIME": "noon", "WORKSPACE_KUBECONFIG_PATH": kubeconfig}, want: `event-time "noon"`},
 		"timeout of nothing": {env: map[string]string{"PARAM_TIMEOUT": "0s"}, want: "timeout 0s: give a duration above 0, such as 5m"},
 		"timeout in words":   {env: map[string]string{"PARAM_TIMEOUT": "five minutes"}, want: "five minutes"},
 		"image by tag":       {images: []string{"r.test/feed-agg:v1"}, want: `image "r.test/feed-agg:v1" has no digest`},
@@ -39,9 +43,9 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env := map[string]string{"WORKSPACE_SOURCE_PATH": source, "PARAM_OVERLAY": "overlay", "PARAM_TIMEOUT": "5m"}
+			env := map[string]string{"WORKSPACE_SOURCE_PATH": source, "PARAM_OVERLAY": "overlay", "PARAM_TIMEOUT": "5m", "PARAM_VERB": "apply", "PARAM_NAME": "app"}
 			maps.Copy(env, tc.env)
-			err := Run(t.Context(), tc.images, envconfig.MapLookuper(env), io.Discard)
+			err := Run(t.Context(), append([]string{"--images"}, tc.images...), envconfig.MapLookuper(env), io.Discard)
 			if step.ExitCode(err) != step.ExitBadInput || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v, want bad input: %s", err, tc.want)
 			}

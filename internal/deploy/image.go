@@ -89,7 +89,7 @@ func checkUsed(images []image, objects []*unstructured.Unstructured) error {
 	for _, img := range images {
 		want := img.String()
 		for _, ref := range seen {
-			if repository, _, _ := split(ref); repository == img.name && ref != want {
+			if repository, _, digest := split(ref); repository == img.name && digest == "" && ref != want {
 				return fmt.Errorf("image %s is still %s in what the overlay renders; set it before the overlay's own transformers do", img.name, ref)
 			}
 		}

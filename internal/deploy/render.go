@@ -13,25 +13,46 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// rendering is what an overlay renders to.
+type rendering struct {
+	objects []*unstructured.Unstructured
+	notes   []string // what whoever reads the log should know
+}
+
 // render is what `kustomize build` makes of an overlay once `kustomize edit`
 // has set images in it, and namespace unless that is "". So kustomize's rules
 // hold for both, and the overlay's own configurations (for an image in a field
-// of a custom resource). The source itself stays as it is.
+// of a custom resource). The source itself stays as it is. fields are more
+// fields that may hold an image.
+//
+// An image that a manifest pins to a digest itself is left as it is, and noted.
 //
 // Nothing is fetched or executed, and nothing is read from outside dir, the
 // source workspace; a file may come from anywhere inside it
 // (kustomize's --load-restrictor=LoadRestrictionsNone).
 // The objects come in kustomize's legacy order: what others need comes first.
-func render(dir, overlay string, images []image, namespace string) ([]*unstructured.Unstructured, error) {
+func render(dir, overlay string, images []image, fields []types.FieldSpec, namespace string) (_ *rendering, err error) {
 	src, err := openSource(dir)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := src.render(overlay, images, namespace)
-	return objects, errors.Join(err, src.Close())
+	defer func() { err = errors.Join(err, src.Close()) }()
+	objects, err := src.render(overlay, images, fields, namespace)
+	if err != nil {
+		return nil, err
+	}
+	made := &rendering{objects: objects}
+	if src.pins && len(images) > 0 {
+		plain, err := src.render(overlay, nil, nil, namespace)
+		if err != nil {
+			return nil, err
+		}
+		made.notes = restorePinned(images, plain, objects)
+	}
+	return made, checkUsed(images, objects)
 }
 
-func (s *source) render(overlay string, images []image, namespace string) ([]*unstructured.Unstructured, error) {
+func (s *source) render(overlay string, images []image, fields []types.FieldSpec, namespace string) ([]*unstructured.Unstructured, error) {
 	if remote(overlay) || !filepath.IsLocal(overlay) {
 		return nil, fmt.Errorf("overlay %s: give a folder of the source, relative to its root", overlay)
 	}
@@ -42,11 +63,12 @@ func (s *source) render(overlay string, images []image, namespace string) ([]*un
 	if !info.IsDir() {
 		return nil, fmt.Errorf("overlay %s is a file; give the folder that holds its kustomization.yaml", overlay)
 	}
+	s.amended = ""
 	file, k, err := s.confine(real)
 	if err != nil {
 		return nil, fmt.Errorf("overlay %s: %w", overlay, err)
 	}
-	if s.content, err = s.amend(file, k, images, namespace); err != nil {
+	if s.content, err = s.amend(file, k, images, fields, namespace); err != nil {
 		return nil, fmt.Errorf("overlay %s: %w", overlay, err)
 	}
 	s.amended = file
@@ -59,10 +81,14 @@ func (s *source) render(overlay string, images []image, namespace string) ([]*un
 		return nil, fmt.Errorf("overlay %s: %s", overlay, s.trim(err))
 	}
 	var objects []*unstructured.Unstructured
+	size := 0
 	for _, resource := range rendered.Resources() {
 		content, err := resource.MarshalJSON()
 		if err != nil {
 			return nil, fmt.Errorf("overlay %s: %s: %w", overlay, resource.CurId(), err)
+		}
+		if size += len(content); size > maxRendered {
+			return nil, fmt.Errorf("overlay %s renders to more than %d MiB", overlay, maxRendered>>20)
 		}
 		object := &unstructured.Unstructured{}
 		if err := object.UnmarshalJSON(content); err != nil {
@@ -73,11 +99,11 @@ func (s *source) render(overlay string, images []image, namespace string) ([]*un
 	if len(objects) == 0 {
 		return nil, fmt.Errorf("overlay %s renders no object; list its manifests under resources", overlay)
 	}
-	return objects, checkUsed(images, objects)
+	return objects, nil
 }
 
 // amend is the content of a kustomization file with images and namespace set.
-func (s *source) amend(file string, k *types.Kustomization, images []image, namespace string) ([]byte, error) {
+func (s *source) amend(file string, k *types.Kustomization, images []image, more []types.FieldSpec, namespace string) ([]byte, error) {
 	content, err := s.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -87,13 +113,22 @@ func (s *source) amend(file string, k *types.Kustomization, images []image, name
 		return nil, err
 	}
 	all := k.Images // the overlay's own come first: they may rename to what is set
+	transformers := k.Transformers
 	for _, img := range images {
 		all = append(all, img.kustomize())
+		set, err := setInFields(img, append(more, imageFields...))
+		if err != nil {
+			return nil, err
+		}
+		transformers = append(transformers, set)
 	}
 	set := map[string]any{
 		"images":      all,
 		"imageTags":   nil, // the old name of images, and among k.Images
 		"sortOptions": nil, // the order is the deploy's
+	}
+	if len(transformers) > 0 {
+		set["transformers"] = transformers
 	}
 	if namespace != "" {
 		set["namespace"] = namespace

@@ -44,12 +44,12 @@ func TestRender(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			objects, err := render(filepath.Join(dir, "source"), args.Overlay, images, args.Namespace)
+			made, err := render(filepath.Join(dir, "source"), args.Overlay, images, nil, args.Namespace)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got bytes.Buffer
-			for i, object := range objects {
+			for i, object := range made.objects {
 				if i > 0 {
 					got.WriteString("---\n")
 				}
@@ -229,7 +229,7 @@ func TestRenderRefuses(t *testing.T) {
 			if at == "" {
 				at = "overlay"
 			}
-			_, err := render(tree(t, server.URL, tc.files), at, nil, "")
+			_, err := render(tree(t, server.URL, tc.files), at, nil, nil, "")
 			if err == nil {
 				t.Fatal("it was rendered")
 			}

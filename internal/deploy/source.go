@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,9 @@ type source struct {
 
 	amended string // the one file that reads as content instead
 	content []byte
+
+	bytes int  // read so far
+	pins  bool // a file that was read names an image by digest
 }
 
 func openSource(dir string) (*source, error) {
@@ -53,7 +57,17 @@ func (s *source) ReadFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.tree.ReadFile(inside)
+	info, err := s.tree.Stat(inside)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxSource-int64(s.bytes) {
+		return nil, fmt.Errorf("%s: with it, more than %d MiB would be read", inside, maxSource>>20)
+	}
+	content, err := s.tree.ReadFile(inside)
+	s.bytes += len(content)
+	s.pins = s.pins || bytes.Contains(content, []byte("@sha256:"))
+	return content, err
 }
 
 // CleanedAbs resolves the symbolic links of path and splits it into folder and

@@ -14,9 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// pollInterval is how often the objects that are not ready are read. Reading
-// needs no more rights than applying does; watching would.
-const pollInterval = time.Second
+const (
+	// pollInterval is how often the objects that are not ready are read. Reading
+	// needs no more rights than applying does; watching would.
+	pollInterval = time.Second
+	// heldInterval is how often a run that waits asks whether a newer one has
+	// taken over.
+	heldInterval = 5 * time.Second
+)
 
 // pending is an object that is not ready.
 type pending struct {
@@ -25,36 +30,58 @@ type pending struct {
 	failed  bool // it will not become ready by waiting
 }
 
+// await waits until all of applied are ready. Its error is an *unready if they
+// are not by the end of ctx, or one has failed.
+func (d *deployment) await(ctx context.Context, applied []*target) error {
+	begun := time.Now()
+	waiting, err := d.wait(ctx, applied)
+	if err != nil {
+		return err
+	}
+	if len(waiting) > 0 {
+		return &unready{applied, waiting, time.Since(begun)}
+	}
+	logf(d.log, "all %d objects are ready after %s", len(applied), time.Since(begun).Round(time.Second))
+	return nil
+}
+
 // wait follows applied until all are ready, one has failed, or ctx ends, and
 // returns those that are not ready; one that has failed comes first. It logs
-// each change of an object's status.
-func (c *cluster) wait(ctx context.Context, applied []*target) ([]pending, error) {
+// each change of an object's status. What is tolerated to fail is waited for
+// as well, but does not count once it has failed or ctx has ended.
+func (d *deployment) wait(ctx context.Context, applied []*target) ([]pending, error) {
 	var left []pending
 	for _, t := range applied {
-		left = append(left, pending{target: t})
+		if t.object.GetAnnotations()[annotationWait] == "none" {
+			continue
+		}
+		// What the API server answered when it was written may be all there is to
+		// know: most kinds have no status.
+		now, ready, err := d.look(t, t.after)
+		if err != nil {
+			return nil, err
+		}
+		if !ready {
+			logf(d.log, "%s: %s", called(t.object), now.message)
+			left = append(left, now)
+		}
 	}
-	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(context.Context) (bool, error) {
-		var still []pending
-		for i, p := range left {
-			now, ready, err := c.look(ctx, p.target)
-			if ctx.Err() != nil {
-				left = append(still, left[i:]...)
-				return false, nil
-			} else if err != nil {
+	if len(left) == 0 {
+		return nil, nil
+	}
+	asked := time.Now()
+	err := wait.PollUntilContextCancel(ctx, pollInterval, false, func(ctx context.Context) (bool, error) {
+		if time.Since(asked) >= heldInterval {
+			if err := d.held(ctx); err != nil {
 				return false, err
 			}
-			switch {
-			case ready && p.message != "":
-				logf(c.log, "%s: ready", called(p.object))
-			case !ready && now.message != p.message:
-				logf(c.log, "%s: %s", called(p.object), now.message)
-			}
-			switch {
-			case now.failed:
-				still = append([]pending{now}, still...)
-			case !ready:
-				still = append(still, now)
-			}
+			asked = time.Now()
+		}
+		still, err := d.poll(ctx, left)
+		if ctx.Err() != nil {
+			return false, nil
+		} else if err != nil {
+			return false, err
 		}
 		left = still
 		return len(left) == 0 || left[0].failed, nil
@@ -62,12 +89,59 @@ func (c *cluster) wait(ctx context.Context, applied []*target) ([]pending, error
 	if err != nil && ctx.Err() == nil {
 		return nil, err
 	}
-	return left, nil
+	return slices.DeleteFunc(left, func(p pending) bool {
+		if !d.tolerates(p.target) {
+			return false
+		}
+		logf(d.log, "%s is not ready, which is tolerated: %s", called(p.object), p.message)
+		return true
+	}), nil
 }
 
-// look reads t's object and judges it. An answer that may be another one later
+// poll reads what is left once.
+func (d *deployment) poll(ctx context.Context, left []pending) (still []pending, err error) {
+	looks := make([]*pending, len(left)) // nil for what is ready
+	indices := make([]int, len(left))
+	for i := range left {
+		indices[i] = i
+	}
+	err = each(indices, true, func(i int) error {
+		p, ready, err := d.ask(ctx, left[i].target)
+		if err == nil && !ready {
+			looks[i] = &p
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range looks {
+		switch {
+		case p == nil:
+			logf(d.log, "%s: ready", called(left[i].object))
+		case p.message != left[i].message:
+			logf(d.log, "%s: %s", called(p.object), p.message)
+		}
+		switch {
+		case p == nil:
+		case p.failed && d.tolerates(p.target):
+			logf(d.log, "%s has failed, which is tolerated", called(p.object))
+		case p.failed:
+			still = slices.Insert(still, 0, *p)
+		default:
+			still = append(still, *p)
+		}
+	}
+	return still, nil
+}
+
+func (d *deployment) tolerates(t *target) bool {
+	return t.object.GetAnnotations()[annotationWait] == "tolerated" || slices.Contains(d.tolerated, called(t.object))
+}
+
+// ask reads t's object and judges it. An answer that may be another one later
 // leaves it pending.
-func (c *cluster) look(ctx context.Context, t *target) (p pending, ready bool, err error) {
+func (d *deployment) ask(ctx context.Context, t *target) (p pending, ready bool, err error) {
 	p = pending{target: t}
 	now, err := t.resource.Get(ctx, t.object.GetName(), metav1.GetOptions{})
 	switch {
@@ -80,7 +154,12 @@ func (c *cluster) look(ctx context.Context, t *target) (p pending, ready bool, e
 	case err != nil:
 		return p, false, fmt.Errorf("read the status of %s: %w", located(t.object), err)
 	}
-	t.after = now
+	return d.look(t, now)
+}
+
+// look judges t's object as it is now.
+func (d *deployment) look(t *target, now *unstructured.Unstructured) (p pending, ready bool, err error) {
+	p, t.after = pending{target: t}, now
 	result, err := judge(now)
 	if err != nil {
 		return p, false, fmt.Errorf("read the status of %s: %w", located(t.object), err)

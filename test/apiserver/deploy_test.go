@@ -66,7 +66,7 @@ func TestDeploy(t *testing.T) {
 			f := &fixture{
 				admin: admin, server: server, binary: binary,
 				namespace: name, source: t.TempDir(), results: t.TempDir(),
-				env: map[string]string{"PARAM_OVERLAY": "overlay", "PARAM_TIMEOUT": "1m", "PARAM_NAMESPACE": name},
+				env: map[string]string{"PARAM_OVERLAY": "overlay", "PARAM_TIMEOUT": "1m", "PARAM_NAMESPACE": name, "PARAM_VERB": "apply", "PARAM_NAME": name, "PARAM_PRUNE": "true"},
 			}
 			f.env["WORKSPACE_SOURCE_PATH"] = f.source
 			f.env["RESULT_CHANGES_PATH"] = filepath.Join(f.results, "changes")
@@ -103,7 +103,7 @@ func createdConfiguredUnchanged(t *testing.T, f *fixture) {
 
 // forbidden: the last object of four is not allowed, and none is written.
 func forbidden(t *testing.T, f *fixture) {
-	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "patch"}})
+	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "update", "patch"}})
 	f.overlay(t, configMap("feeds", "a"), service)
 	f.run(t).want(t, step.ExitFailed,
 		`deploy: service/feed-agg in namespace forbidden: services "feed-agg" is forbidden: User "deployer" cannot get resource "services" in API group "" `+
@@ -183,8 +183,8 @@ func conflict(t *testing.T, f *fixture) {
 	}
 	f.overlay(t, configMap("feeds", "b"), strings.Replace(service, "port: 80", "port: 81", 1))
 	f.run(t).want(t, step.ExitFailed,
-		`deploy: configmap/feeds in namespace conflict: field .data.feeds has a conflict with "kubectl-edit" using v1; take the field out of the manifests, `+
-			`or hand it over once with kubectl apply --server-side --force-conflicts --field-manager=slipway (nothing was changed)`)
+		`deploy: configmap/feeds in namespace conflict: field .data.feeds has a conflict with "kubectl-edit" using v1, which has set it to "by hand"; `+
+			`take the field out of the manifests, or name the manager in the param take-ownership-from (nothing was changed)`)
 	live, err := f.admin.CoreV1().Services(f.namespace).Get(t.Context(), "feed-agg", metav1.GetOptions{})
 	if err != nil || live.Spec.Ports[0].Port != 80 {
 		t.Errorf("the service was changed although the config map conflicts: %v, %v", live.Spec.Ports, err)
@@ -351,7 +351,7 @@ func noServer(t *testing.T, f *fixture) {
 	f.env["PARAM_TIMEOUT"] = "1s"
 	out := f.run(t)
 	out.wantCode(t, step.ExitFailed)
-	out.has(t, "configmap/feeds: trying again: ", "the param timeout, 1s, is over; the last answer was: ", "connect: connection refused", "nothing was changed")
+	out.has(t, "the inventory slipway-deploy-no-server: trying again: ", "the param timeout, 1s, is over; the last answer was: ", "connect: connection refused", "nothing was changed")
 }
 
 // fixture is a source with an overlay, and a namespace, to deploy.
@@ -363,6 +363,7 @@ type fixture struct {
 	source    string
 	results   string
 	env       map[string]string
+	args      []string // besides the images
 }
 
 const service = `apiVersion: v1
@@ -596,7 +597,7 @@ func (f *fixture) run(t *testing.T, images ...string) output {
 
 func (f *fixture) start(t *testing.T, images ...string) *deploy {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), f.binary, images...)
+	cmd := exec.CommandContext(t.Context(), f.binary, slices.Concat([]string{"--images"}, images, f.args)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	for _, key := range slices.Sorted(maps.Keys(f.env)) {
 		cmd.Env = append(cmd.Env, key+"="+f.env[key])

@@ -1,0 +1,137 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/pmezard/go-difflib/difflib"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// diff logs what applying r would change, as the API server says after a dry
+// run. It writes nothing, and neither waits for its place nor takes one.
+func (c *config) diff(ctx context.Context, log *mask, r *rendered) error {
+	d, err := c.open(log, r.images)
+	if err != nil {
+		return err
+	}
+	if d.now, err = d.read(ctx); err != nil {
+		return err
+	}
+	objects, hooks, err := splitHooks(r.objects, d.attempt)
+	if err != nil {
+		return err
+	}
+	targets := d.targets(objects)
+	later, err := d.tryAll(ctx, targets, func(t *target, err error) bool { return awaits(t.object, targets, err) })
+	if err != nil {
+		return err
+	}
+	for _, t := range later { // their kind or namespace is not there either
+		t.before, t.trial = nil, t.object
+	}
+	made := changes{}
+	for _, t := range targets {
+		log.hide(t.before)
+		made[t.forecast()]++
+		if err := printDiff(log, t); err != nil {
+			return err
+		}
+	}
+	for _, hook := range hooks.all() {
+		logf(log, "%s would run, a hook", called(hook.object))
+	}
+	d.now.Objects, d.now.Leftovers = identities(targets), without(append(d.now.Leftovers, d.now.Objects...), identities(targets))
+	gone, err := d.leftovers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range gone {
+		if x.object.GetKind() == "Job" && x.before.GetAnnotations()[annotationHook] != "" {
+			continue // a hook that has run: no change of the app
+		}
+		made[pruned]++
+		logf(log, "%s would be pruned", called(x.object))
+	}
+	logf(log, "it would be: %s", made)
+	return step.WriteResult(c.Changes, made.String())
+}
+
+// forecast is what applying t would do.
+func (t *target) forecast() change {
+	switch {
+	case t.before == nil:
+		return created
+	case t.recreate:
+		return recreated
+	case t.unchanged():
+		return unchanged
+	default:
+		return configured
+	}
+}
+
+func printDiff(log io.Writer, t *target) error {
+	if t.forecast() == unchanged {
+		return nil
+	}
+	would := t.trial
+	if would == nil {
+		would = t.object
+	}
+	from, err := manifest(withoutValues(t.before, nil))
+	if err != nil {
+		return err
+	}
+	to, err := manifest(withoutValues(would, t.before))
+	if err != nil {
+		return err
+	}
+	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
+		A: difflib.SplitLines(from), B: difflib.SplitLines(to),
+		FromFile: "the cluster's " + located(t.object), ToFile: "the overlay's", Context: 3,
+	})
+	if err != nil {
+		return err
+	}
+	logf(log, "%s would be %s", called(t.object), t.forecast())
+	if text != "" {
+		_, err = io.WriteString(log, text)
+	}
+	return err
+}
+
+// manifest is an object as its author knows it.
+func manifest(object *unstructured.Unstructured) (string, error) {
+	if object == nil {
+		return "", nil
+	}
+	own := &unstructured.Unstructured{Object: content(object)}
+	own.SetUID("")
+	unstructured.RemoveNestedField(own.Object, "metadata", "creationTimestamp")
+	text, err := yaml.Marshal(own.Object)
+	return string(text), err
+}
+
+// printManifests writes objects as kustomize would, with the values of secrets
+// masked: a log is no place for them.
+func printManifests(log io.Writer, objects []*unstructured.Unstructured) error {
+	var all strings.Builder
+	for i, object := range objects {
+		if i > 0 {
+			all.WriteString("---\n")
+		}
+		text, err := yaml.Marshal(withoutValues(object, nil).Object)
+		if err != nil {
+			return fmt.Errorf("print %s: %w", located(object), err)
+		}
+		all.Write(text)
+	}
+	_, err := io.WriteString(log, all.String())
+	return err
+}

@@ -1,0 +1,223 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// An older run never overwrites a newer one. What makes that hold:
+//
+//  1. A run reads every object it may write, and only then puts itself into
+//     the inventory, by compare and swap (claim). One that finds a newer place
+//     there stops.
+//  2. Each of its writes is conditional, in the API server: a create on that
+//     the object is not there, an update or a delete on that it is still the
+//     version that was read. So a write lands only on what the run saw while
+//     the inventory was its own.
+//  3. A run that finds the one before it unfinished (writing, paused or
+//     killed) changes the version of every object of its own overlay, also of
+//     those that it leaves as they are (touch). From then on no update or
+//     delete of the other can land on them; a create cannot either, since they
+//     are there.
+//  4. When a write's condition fails, the run reads the object again, and then
+//     looks whether the inventory is still its own (held), before it tries
+//     again: 2. holds for every attempt.
+//
+// What is left is that an overtaken run creates an object that the newer one
+// does not have. It is no overwriting; the run takes it back when it finds
+// itself overtaken (undo), and if it is killed before that, the inventory's
+// list of what may linger has the next run prune it.
+
+// lingerGrace is how long after its deadline an overtaken attempt is still
+// expected to create something. A Tekton pod is killed at its deadline.
+const lingerGrace = 10 * time.Minute
+
+// errOvertaken is in the chain of what stops a run for a newer one.
+var errOvertaken = errors.New("overtaken")
+
+// hold is a run's hold on the inventory.
+type hold struct {
+	ledger
+	run     inventory // what the run writes of itself: place, run, revision, overlay
+	attempt string    // unique to this process
+	// overrides is the event or revision that this run replaces whatever their
+	// places are; "" for none.
+	overrides string
+	// named is set where the user gave the deploy its name: then it is on
+	// purpose that another overlay takes its inventory over.
+	named bool
+
+	now   stored    // as last read or written
+	prior inventory // what the claim replaced
+
+	mu sync.Mutex // of now, while objects are written
+}
+
+// overtakes reports whether the run may replace what the inventory says, and
+// if not, by whom it was overtaken.
+func (h *hold) overtakes(prior stored) error {
+	switch {
+	case prior.config == nil, prior.Holder == h.attempt:
+		return nil
+	case h.overrides != "":
+		if h.overrides == prior.Place.Event || h.overrides == prior.Revision {
+			return nil
+		}
+		return fmt.Errorf("%w: this overrides %s, but %s is deployed meanwhile; look at that first", errOvertaken, h.overrides, who(prior.inventory))
+	case h.run.Place.compare(prior.Place) < 0:
+		return fmt.Errorf("%w: a newer run is deployed: %s; this one is %s. To go back on purpose, roll back and name what that overrides",
+			errOvertaken, who(prior.inventory), h.run.Place)
+	}
+	return nil
+}
+
+func who(inv inventory) string {
+	text := inv.Place.String()
+	if inv.Run != "" {
+		text += ", run " + inv.Run
+	}
+	if inv.Revision != "" {
+		text += ", revision " + inv.Revision
+	}
+	return text
+}
+
+// open reads the inventory and stops a run that comes too late before it asks
+// for anything else.
+func (h *hold) open(ctx context.Context) error {
+	var err error
+	if h.now, err = h.read(ctx); err != nil {
+		return err
+	}
+	return h.admit()
+}
+
+func (h *hold) admit() error {
+	prior := h.now
+	if !h.named && prior.config != nil && prior.Overlay != "" && h.run.Overlay != "" && prior.Overlay != h.run.Overlay {
+		return step.BadInput(fmt.Errorf("deploy %s in namespace %s is of the overlay %s: what %s does not have of it would be pruned; "+
+			"give this deploy a name of its own with the param name, or that name if the overlay has moved",
+			h.name, h.namespace, prior.Overlay, h.run.Overlay))
+	}
+	if h.run.Place.Time.IsZero() { // nobody said when: now, or as before if this is a repetition
+		h.run.Place.Time = time.Now().UTC().Truncate(time.Second)
+		if h.run.Place.Event == prior.Place.Event {
+			h.run.Place = prior.Place
+		} else if prior.config != nil {
+			h.run.Place = h.run.Place.after(prior.Place)
+		}
+	}
+	if err := h.overtakes(prior); err != nil {
+		return err
+	}
+	if h.overrides != "" {
+		h.run.Place = h.run.Place.after(prior.Place)
+	}
+	return nil
+}
+
+// claim puts the run into the inventory, together with all that it may write.
+// All of it must have been read before.
+func (h *hold) claim(ctx context.Context, objects []identity) error {
+	deadline, _ := ctx.Deadline()
+	for {
+		prior := h.now.inventory
+		next := h.run
+		next.Holder, next.Writing, next.Deadline = h.attempt, true, deadline.UTC()
+		next.Objects, next.History = objects, prior.History
+		next.Leftovers = without(slices.Concat(prior.Leftovers, prior.Objects), objects)
+		next.Lingering = slices.DeleteFunc(slices.Clone(prior.Lingering), func(l lingering) bool { return time.Now().After(l.Until) })
+		if prior.Writing {
+			for _, id := range slices.Concat(prior.Objects, prior.Leftovers) {
+				next.Lingering = linger(next.Lingering, id, prior.Deadline.Add(lingerGrace))
+			}
+		}
+		err := h.put(ctx, next)
+		if err == nil {
+			h.prior = prior
+			return nil
+		}
+		if !changedMeanwhile(err) {
+			return err
+		}
+		if err := h.open(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func linger(list []lingering, id identity, until time.Time) []lingering {
+	for i, l := range list {
+		if l.Object.key() == id.key() {
+			if l.Until.Before(until) {
+				list[i].Until = until
+			}
+			return list
+		}
+	}
+	return append(list, lingering{id, until})
+}
+
+// put writes the inventory over the one that was read, and nothing newer.
+func (h *hold) put(ctx context.Context, next inventory) error {
+	err := h.persist(ctx, "the inventory "+h.configMap(), func() error { return h.replace(ctx, &h.now, next) })
+	if err != nil && !changedMeanwhile(err) {
+		return h.explainInventory("write", err)
+	}
+	return err
+}
+
+// change writes what change makes of the inventory, if it is still the run's.
+func (h *hold) change(ctx context.Context, change func(*inventory)) error {
+	for {
+		next := h.now.inventory
+		change(&next)
+		err := h.put(ctx, next)
+		if err == nil || !changedMeanwhile(err) {
+			return err
+		}
+		if err := h.held(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// held asks whether the inventory is still the run's.
+func (h *hold) held(ctx context.Context) error {
+	now, err := h.read(ctx)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now.config == nil {
+		return fmt.Errorf("configmap/%s in namespace %s, the deploy's inventory, was deleted meanwhile; deploy again", h.configMap(), h.namespace)
+	}
+	if now.Holder != h.attempt {
+		h.now = now
+		return fmt.Errorf("%w: a newer run took over: %s", errOvertaken, who(now.inventory))
+	}
+	h.now = now
+	return nil
+}
+
+// mustTouch reports whether the version of an object of the overlay has to
+// change even if nothing else does: because another attempt may still be about
+// to write it, or to take it back.
+func (h *hold) mustTouch(id identity) bool {
+	return h.prior.Writing || !contained(id, h.prior.Objects)
+}
+
+// changedMeanwhile reports whether a conditional write failed because the
+// object is not any more what it was when it was read.
+func changedMeanwhile(err error) bool {
+	return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) && !isOwnershipConflict(err)
+}
