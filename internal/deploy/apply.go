@@ -56,18 +56,18 @@ func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstruct
 	for _, t := range h.all() {
 		d.own(t.object)
 	}
-	later, err := d.tryAll(ctx, slices.Concat(targets, h.all()), func(t *target, err error) bool { return awaits(t.object, grounds, err) })
-	if err != nil {
-		return nil, d.refused(ctx, err, "nothing was changed")
-	}
-	if err := checkAgainst(grounds, later); err != nil {
-		return nil, d.refused(ctx, err, "nothing was changed")
-	}
-	if err := d.makeRoom(ctx, grounds); err != nil {
-		return nil, d.refused(ctx, err, "nothing was changed")
-	}
-	if err := d.claim(ctx, identities(slices.Concat(targets, h.all()))); err != nil {
-		return nil, d.refused(ctx, err, "nothing was changed")
+	var later []*target
+	for claimed := false; !claimed; {
+		var err error
+		if later, err = d.prepare(ctx, grounds, slices.Concat(targets, h.all())); err == nil {
+			claimed, err = d.claim(ctx, identities(slices.Concat(targets, h.all())))
+		}
+		if err == nil && !claimed {
+			err = d.open(ctx)
+		}
+		if err != nil {
+			return nil, d.refused(ctx, err, "nothing was changed")
+		}
 	}
 	if err := d.writeStages(ctx, grounds, rest, later, h); err != nil {
 		return nil, d.stop(ctx, err, targets)
@@ -76,6 +76,19 @@ func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstruct
 		return nil, d.stop(ctx, err, targets)
 	}
 	return targets, nil
+}
+
+// prepare finds out whether all of targets may be applied, and what that would
+// do. It returns those that cannot be known yet.
+func (d *deployment) prepare(ctx context.Context, grounds, targets []*target) ([]*target, error) {
+	later, err := d.tryAll(ctx, targets, func(t *target, err error) bool { return awaits(t.object, grounds, err) })
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAgainst(grounds, later); err != nil {
+		return nil, err
+	}
+	return later, d.makeRoom(ctx, grounds)
 }
 
 func (d *deployment) writeStages(ctx context.Context, grounds, rest, later []*target, h hooks) error {

@@ -15,9 +15,10 @@ import (
 
 // An older run never overwrites a newer one. What makes that hold:
 //
-//  1. A run reads every object it may write, and only then puts itself into
-//     the inventory, by compare and swap (claim). One that finds a newer place
-//     there stops.
+//  1. A run reads the inventory, then every object it may write, and then puts
+//     itself into the inventory by compare and swap (claim): so nobody who had
+//     finished has begun again in between. One that finds a newer place there
+//     stops.
 //  2. Each of its writes is conditional, in the API server: a create on that
 //     the object is not there, an update or a delete on that it is still the
 //     version that was read. So a write lands only on what the run saw while
@@ -124,34 +125,29 @@ func (h *hold) admit() error {
 	return nil
 }
 
-// claim puts the run into the inventory, together with all that it may write.
-// All of it must have been read before.
-func (h *hold) claim(ctx context.Context, objects []identity) error {
+// claim puts the run into the inventory that open has read, together with all
+// that the run may write. It reports false if somebody else was faster: then
+// what the run has read of the objects since is worth nothing, and it has to
+// begin again with open.
+func (h *hold) claim(ctx context.Context, objects []identity) (bool, error) {
 	deadline, _ := ctx.Deadline()
-	for {
-		prior := h.now.inventory
-		next := h.run
-		next.Holder, next.Writing, next.Deadline = h.attempt, true, deadline.UTC()
-		next.Objects, next.History = objects, prior.History
-		next.Leftovers = without(slices.Concat(prior.Leftovers, prior.Objects), objects)
-		next.Lingering = slices.DeleteFunc(slices.Clone(prior.Lingering), func(l lingering) bool { return time.Now().After(l.Until) })
-		if prior.Writing {
-			for _, id := range slices.Concat(prior.Objects, prior.Leftovers) {
-				next.Lingering = linger(next.Lingering, id, prior.Deadline.Add(lingerGrace))
-			}
-		}
-		err := h.put(ctx, next)
-		if err == nil {
-			h.prior = prior
-			return nil
-		}
-		if !changedMeanwhile(err) {
-			return err
-		}
-		if err := h.open(ctx); err != nil {
-			return err
+	prior := h.now.inventory
+	next := h.run
+	next.Holder, next.Writing, next.Deadline = h.attempt, true, deadline.UTC()
+	next.Objects, next.History = objects, prior.History
+	next.Leftovers = without(slices.Concat(prior.Leftovers, prior.Objects), objects)
+	next.Lingering = slices.DeleteFunc(slices.Clone(prior.Lingering), func(l lingering) bool { return time.Now().After(l.Until) })
+	if prior.Writing {
+		for _, id := range slices.Concat(prior.Objects, prior.Leftovers) {
+			next.Lingering = linger(next.Lingering, id, prior.Deadline.Add(lingerGrace))
 		}
 	}
+	err := h.put(ctx, next)
+	if changedMeanwhile(err) {
+		return false, nil
+	}
+	h.prior = prior
+	return err == nil, err
 }
 
 func linger(list []lingering, id identity, until time.Time) []lingering {

@@ -34,8 +34,13 @@ func (c *config) delete(ctx, deadline context.Context, log *mask) error {
 	}
 	d.run.Overlay = d.now.Overlay
 	d.noPrune = false
-	if err := d.claim(deadline, nil); err != nil {
-		return d.refused(deadline, err, "nothing was changed")
+	for claimed := false; !claimed; {
+		if claimed, err = d.claim(deadline, nil); err == nil && !claimed {
+			err = d.open(deadline)
+		}
+		if err != nil {
+			return d.refused(deadline, err, "nothing was changed")
+		}
 	}
 	gone, err := d.leftovers(deadline)
 	if err != nil {
