@@ -241,6 +241,7 @@ func (d *deployment) try(ctx context.Context, t *target) error {
 			return err
 		}
 		t.found = t.before
+		d.log.hide(t.before)
 		return d.judgeTrial(ctx, t)
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
@@ -143,8 +145,8 @@ func (c *config) open(log *mask, images []image) (*deployment, error) {
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
-	h := &hold{ledger: ledger{to, name}, named: given, attempt: rand.Text(), overrides: c.Overrides}
-	h.run = inventory{Run: c.Run, Revision: c.Revision, Overlay: c.Overlay}
+	h := &hold{ledger: ledger{to, name}, named: given, attempt: strings.ToLower(rand.Text()), overrides: c.Overrides}
+	h.run = inventory{Run: c.Run, Revision: c.Revision, Overlay: filepath.Clean(c.Overlay)}
 	event := c.EventID
 	if event == "" {
 		event = c.Run
@@ -177,6 +179,9 @@ func (c *config) apply(ctx, deadline context.Context, log *mask, r *rendered) er
 // roll applies what was rendered as d, which has opened its inventory.
 func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered) error {
 	logf(d.log, "%s: %d objects to %s, as deploy %s in namespace %s", r.overlay, len(r.objects), d.host, d.name, d.namespace)
+	if d.now.config == nil {
+		logf(d.log, "the inventory configmap/%s is new: nothing is pruned", d.configMap())
+	}
 	for _, img := range r.images {
 		logf(d.log, "image %s is %s", img.name, img)
 	}
@@ -204,10 +209,14 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 	if err := d.prune(deadline); err != nil {
 		return d.refused(deadline, err, "everything is applied and ready, but for what is to be pruned")
 	}
-	if err := d.settle(deadline, entry{Place: d.run.Place, Revision: c.Revision, Overlay: r.overlay, Images: r.params}); err != nil {
+	if err := d.settle(deadline, entry{Place: d.run.Place, Revision: c.Revision, Overlay: filepath.Clean(r.overlay), Images: r.params}); err != nil {
 		return d.refused(deadline, err, "everything is applied and ready")
 	}
-	return c.results(d, count(applied, d.prunings))
+	made := count(applied, d.prunings)
+	if d.prunings > 0 {
+		logf(d.log, "%s", made)
+	}
+	return c.results(d, made)
 }
 
 func (c *config) results(d *deployment, made changes) error {

@@ -76,7 +76,7 @@ func refusal(t *target, err error) error {
 		return step.BadInput(fmt.Errorf("%s: the namespace does not exist; create it, or add it to the overlay", name))
 	case isImmutable(err):
 		return step.BadInput(fmt.Errorf("%s: %w; give it another name, or let it be deleted and created again with the annotation %s: allowed", name, err, annotationRecreate))
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), isMistyped(err):
 		return step.BadInput(fmt.Errorf("%s: %w; mend the manifest", name, err))
 	default:
 		return fmt.Errorf("%s: %w", name, err)

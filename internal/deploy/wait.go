@@ -168,6 +168,11 @@ func (d *deployment) look(t *target, now *unstructured.Unstructured) (p pending,
 	if conditions := result.Conditions; p.failed && len(conditions) > 0 && conditions[0].Message != "" {
 		p.message = conditions[0].Message
 	}
+	if p.failed && isJob(now) {
+		if why := failedBecause(now); why != "" {
+			p.message = why
+		}
+	}
 	return p, result.Status == status.CurrentStatus, nil
 }
 
@@ -176,7 +181,7 @@ func (d *deployment) look(t *target, now *unstructured.Unstructured) (p pending,
 // is as ready as it was meant to be.
 func judge(object *unstructured.Unstructured) (*status.Result, error) {
 	result, err := status.Compute(object)
-	if err != nil || object.GroupVersionKind().GroupKind().String() != "Job.batch" || result.Status == status.FailedStatus {
+	if err != nil || !isJob(object) || result.Status == status.FailedStatus {
 		return result, err
 	}
 	with, err := status.GetObjectWithConditions(object.Object)
@@ -194,4 +199,23 @@ func judge(object *unstructured.Unstructured) (*status.Result, error) {
 		result.Status = status.CurrentStatus
 	}
 	return result, nil
+}
+
+func isJob(object *unstructured.Unstructured) bool {
+	return object.GroupVersionKind().GroupKind().String() == "Job.batch"
+}
+
+// failedBecause is what a Job's controller says of its failure; kstatus only
+// counts pods.
+func failedBecause(job *unstructured.Unstructured) string {
+	with, err := status.GetObjectWithConditions(job.Object)
+	if err != nil {
+		return ""
+	}
+	for _, condition := range with.Status.Conditions {
+		if condition.Type == "Failed" && condition.Status == corev1.ConditionTrue {
+			return condition.Message
+		}
+	}
+	return ""
 }

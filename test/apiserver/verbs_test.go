@@ -1,0 +1,281 @@
+package apiserver_test
+
+import (
+	"strings"
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+var verbCases = map[string]func(*testing.T, *fixture){
+	"diff":            diffVerb,
+	"render":          renderVerb,
+	"rollback":        rollbackVerb,
+	"rollback-wrong":  rollbackWrong,
+	"hooks":           hooksCase,
+	"hook-fails":      hookFails,
+	"kubeconfig-else": contextElse,
+}
+
+func diffVerb(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), configMap("gone", "x"), service)
+	f.run(t).wantCode(t, 0)
+	f.overlay(t, configMap("feeds", "b"), configMap("new", "x"), service)
+	f.env["PARAM_VERB"] = "diff"
+	out := f.run(t)
+	out.want(t, 0, "it would be: 1 created, 1 configured, 1 unchanged, 1 pruned")
+	out.has(t, "configmap/feeds would be configured", "-  feeds: a\n+  feeds: b\n", "configmap/new would be created", "configmap/gone would be pruned")
+	f.feeds(t, "a")
+	f.wantThere(t, "feeds gone")
+}
+
+func renderVerb(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\nstringData:\n  token: hunter2hunter2\n")
+	f.env["PARAM_VERB"] = "render"
+	out := f.run(t)
+	out.wantCode(t, 0)
+	out.has(t, "  feeds: a\n", "  token: (masked)\n")
+	f.wantThere(t, "")
+}
+
+func rollbackVerb(t *testing.T, f *fixture) {
+	for _, event := range []string{"1", "2", "3"} {
+		f.place(event+"00", event)
+		f.overlay(t, configMap("feeds", event), configMap("only-"+event, "x"))
+		f.run(t).wantCode(t, 0)
+	}
+	f.env["PARAM_VERB"] = "rollback"
+	f.place("", "back")
+	delete(f.env, "PARAM_OVERLAY")
+
+	f.env["PARAM_REVISION"] = "commit-3"
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "the source is at revision commit-3, event 2 of 1970-01-01T00:03:20Z was deployed from commit-2; fetch that revision")
+
+	f.env["PARAM_REVISION"] = "commit-2"
+	f.overlay(t, configMap("feeds", "2"), configMap("only-2", "x"))
+	out = f.run(t)
+	out.wantCode(t, 0)
+	out.has(t, "roll back to event 2 of 1970-01-01T00:03:20Z, revision commit-2, from event 3", "configmap/only-3 pruned")
+	f.feeds(t, "2")
+	f.run(t).wantCode(t, 0) // repeated, it goes to the same
+	f.feeds(t, "2")
+
+	// The run that was rolled back does not come back; a newer one does.
+	f.env["PARAM_VERB"], f.env["PARAM_OVERLAY"] = "apply", "overlay"
+	f.place("300", "3")
+	f.run(t).wantCode(t, step.ExitFailed)
+	f.place("2100-01-01T00:00:00Z", "4")
+	f.overlay(t, configMap("feeds", "4"))
+	f.run(t).wantCode(t, 0)
+	f.feeds(t, "4")
+}
+
+func rollbackWrong(t *testing.T, f *fixture) {
+	f.place("100", "a")
+	f.overlay(t, configMap("feeds", "a"))
+	f.run(t).wantCode(t, 0)
+	f.env["PARAM_VERB"] = "rollback"
+	f.place("", "back")
+	f.env["PARAM_REVISION"] = ""
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "nothing was deployed before event a")
+	f.env["PARAM_ROLLBACK_TO"] = "b"
+	out = f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "b is none of what became ready: [event a of 1970-01-01T00:01:40Z (revision commit-a)]")
+}
+
+func hook(name, when string) string {
+	return "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: " + name + "\n  annotations: {slipway-ci.github.io/hook: " + when + "}\n" +
+		"spec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers: [{name: c, image: r.test/c}]\n"
+}
+
+// finish ends the Job whose name begins with prefix.
+func (f *fixture) finish(t *testing.T, prefix string, condition batchv1.JobConditionType) {
+	t.Helper()
+	jobs := f.admin.BatchV1().Jobs(f.namespace)
+	list, err := jobs.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, job := range list.Items {
+		if !strings.HasPrefix(job.Name, prefix) || len(job.Status.Conditions) > 0 {
+			continue
+		}
+		now := metav1.Now()
+		conditions := []batchv1.JobCondition{{Type: batchv1.JobSuccessCriteriaMet, Status: corev1.ConditionTrue}, {Type: condition, Status: corev1.ConditionTrue}}
+		job.Status.StartTime = &now
+		if condition == batchv1.JobComplete {
+			job.Status.CompletionTime = &now
+		} else {
+			conditions[0].Type, conditions[1].Message = batchv1.JobFailureTarget, "it has reached the specified backoff limit"
+		}
+		job.Status.Conditions = conditions
+		if _, err := jobs.UpdateStatus(t.Context(), &job, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func hooksCase(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), hook("migrate", "before"), hook("warm", "after"), hook("smoke", "verify"))
+	d := f.start(t)
+	for _, name := range []string{"migrate", "warm", "smoke"} {
+		d.until(t, "job.batch/"+name+"-")
+		d.until(t, name)
+		f.whenStarted(t, d, name)
+	}
+	out := d.wait(t)
+	out.wantCode(t, 0)
+	order := []string{"configmap/feeds created", "started, a hook (before)", "started, a hook (after)", "started, a hook (verify)"}
+	for i := 1; i < len(order); i++ {
+		if strings.Index(out.stderr, order[i-1]) > strings.Index(out.stderr, order[i]) || !strings.Contains(out.stderr, order[i]) {
+			t.Errorf("%q does not come before %q:\n%s", order[i-1], order[i], out.stderr)
+		}
+	}
+	// The next run has Jobs of its own, and removes those.
+	f.overlay(t, configMap("feeds", "a"))
+	if n := strings.Count(f.run(t).stderr, "pruned"); n != 4 { // three, and the sum
+		t.Errorf("%d lines say that something is pruned, want 4", n)
+	}
+}
+
+func (f *fixture) whenStarted(t *testing.T, d *deploy, name string) {
+	t.Helper()
+	stages := map[string]string{"migrate": "before", "warm": "after", "smoke": "verify"}
+	d.until(t, "started, a hook ("+stages[name]+")")
+	f.finish(t, name, batchv1.JobComplete)
+}
+
+func hookFails(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), deployment, hook("migrate", "before"))
+	d := f.start(t, "feed-agg=r.test/feed-agg@"+digest)
+	d.until(t, "started, a hook (before)")
+	f.finish(t, "migrate", batchv1.JobFailed)
+	out := d.wait(t)
+	out.wantCode(t, step.ExitNotReady)
+	out.has(t, "it has reached the specified backoff limit", "configmap/feeds created")
+	if strings.Contains(out.stderr, "deployment.apps/feed-agg created") {
+		t.Error("the workload was applied although the hook before it failed")
+	}
+}
+
+func contextElse(t *testing.T, f *fixture) {
+	f.env["PARAM_CONTEXT"] = "test"
+	f.overlay(t, configMap("feeds", "a"))
+	f.run(t).wantCode(t, 0)
+	f.env["PARAM_CONTEXT"] = "prod"
+	f.run(t).has(t, `context "prod" does not exist`)
+}
+
+var waitCases = map[string]func(*testing.T, *fixture){
+	"custom-resource":  customResource,
+	"tolerated":        toleratedCase,
+	"schema-in-render": schemaInRender,
+	"not-waited-for":   notWaitedFor,
+}
+
+func customResource(t *testing.T, f *fixture) {
+	definition := strings.ReplaceAll(definition, "slipway.test", "status.slipway.test")
+	definition = strings.Replace(definition, "        properties:\n", "        properties:\n          status: {type: object, x-kubernetes-preserve-unknown-fields: true}\n", 1)
+	f.overlay(t, definition, "apiVersion: status.slipway.test/v1\nkind: Feed\nmetadata:\n  name: news\nspec:\n  url: feed.test\n")
+	f.run(t).wantCode(t, 0)
+	patch := func(body string) {
+		err := f.admin.CoreV1().RESTClient().Patch(types.MergePatchType).AbsPath("/apis/status.slipway.test/v1/namespaces/" + f.namespace + "/feeds/news").
+			Body([]byte(body)).Do(t.Context()).Error()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	patch(`{"status":{"conditions":[{"type":"Ready","status":"False","reason":"Fetching","message":"still fetching"}]}}`)
+	f.env["PARAM_TIMEOUT"] = "2s"
+	out := f.run(t)
+	out.wantCode(t, step.ExitNotReady)
+	out.has(t, "still fetching")
+	patch(`{"status":{"conditions":[{"type":"Stalled","status":"True","reason":"NoSuchFeed","message":"there is no such feed"}]}}`)
+	f.env["PARAM_TIMEOUT"] = "1h"
+	out = f.run(t)
+	out.wantCode(t, step.ExitNotReady)
+	out.has(t, "there is no such feed; deploy again once that is mended")
+}
+
+func toleratedCase(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), strings.Replace(hook("report", "x"), "hook: x", "wait: tolerated", 1))
+	d := f.start(t)
+	d.until(t, "job.batch/report: ")
+	f.finish(t, "report", batchv1.JobFailed)
+	out := d.wait(t)
+	out.wantCode(t, 0)
+	out.has(t, "job.batch/report has failed, which is tolerated")
+}
+
+func notWaitedFor(t *testing.T, f *fixture) {
+	f.overlay(t, strings.Replace(hook("report", "x"), "hook: x", "wait: none", 1))
+	f.run(t).wantCode(t, 0)
+}
+
+// schemaInRender: a custom resource is held against the definition that comes
+// with it before anything is written.
+func schemaInRender(t *testing.T, f *fixture) {
+	definition := strings.ReplaceAll(definition, "slipway.test", "schema.slipway.test")
+	f.overlay(t, configMap("feeds", "a"), definition, "apiVersion: schema.slipway.test/v1\nkind: Feed\nmetadata:\n  name: news\nspec:\n  url: 5\n")
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "its definition in the same overlay does not allow it: spec.url in body must be of type string", "nothing was changed")
+	f.wantThere(t, "")
+}
+
+var secretCases = map[string]func(*testing.T, *fixture){"secrets": secrets, "secret-conflict": secretConflict}
+
+const secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\nstringData:\n  token: VALUE\n"
+
+// secrets: no value of a Secret is in what a deploy prints: neither what it
+// applies, nor what it replaces, nor what the app prints.
+func secrets(t *testing.T, f *fixture) {
+	wantNone := func(out output) {
+		t.Helper()
+		for _, value := range []string{"first-hunter2", "next-hunter2", "Zmlyc3QtaHVudGVyMg", "bmV4dC1odW50ZXIy"} {
+			if strings.Contains(out.stderr, value) {
+				t.Errorf("%s is printed:\n%s", value, out.stderr)
+			}
+		}
+	}
+	f.overlay(t, strings.Replace(secret, "VALUE", "first-hunter2", 1))
+	wantNone(f.run(t))
+	f.overlay(t, strings.Replace(secret, "VALUE", "next-hunter2", 1))
+	f.env["PARAM_VERB"] = "diff"
+	out := f.run(t)
+	wantNone(out)
+	out.has(t, "-  token: (masked)", "+  token: (masked) another value")
+	f.env["PARAM_VERB"] = "render"
+	wantNone(f.run(t))
+	f.env["PARAM_VERB"] = "apply"
+	f.overlay(t, strings.Replace(secret, "VALUE", "next-hunter2", 1), deployment)
+	out = f.rolloutOf(t, nil, event("FailedCreate", `pods is forbidden: env TOKEN=next-hunter2 exceeds`))
+	wantNone(out)
+	out.has(t, "env TOKEN=(masked) exceeds")
+}
+
+func secretConflict(t *testing.T, f *fixture) {
+	f.overlay(t, strings.Replace(secret, "stringData:\n  token: VALUE", "data:\n  token: bmV4dC1odW50ZXIy", 1))
+	f.run(t).wantCode(t, 0)
+	_, err := f.admin.CoreV1().Secrets(f.namespace).Patch(t.Context(), "token", types.MergePatchType,
+		[]byte(`{"stringData":{"token":"by-hand-hunter2"}}`), metav1.PatchOptions{FieldManager: "kubectl-edit"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := f.run(t)
+	out.wantCode(t, step.ExitFailed)
+	out.has(t, `field .data.token has a conflict with "kubectl-edit" using v1, which has set it to (masked)`)
+	if strings.Contains(out.stderr, "Ynkt") || strings.Contains(out.stderr, "by-hand") {
+		t.Errorf("a secret is printed:\n%s", out.stderr)
+	}
+}
