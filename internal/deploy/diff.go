@@ -118,20 +118,33 @@ func manifest(object *unstructured.Unstructured) (string, error) {
 	return string(text), err
 }
 
-// printManifests writes objects as kustomize would, with the values of secrets
-// masked: a log is no place for them.
+// printManifests writes objects with the values of secrets masked: a log is no
+// place for them.
 func printManifests(log io.Writer, objects []*unstructured.Unstructured) error {
+	var shown []*unstructured.Unstructured
+	for _, object := range objects {
+		shown = append(shown, withoutValues(object, nil))
+	}
+	text, err := manifests(shown)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(log, text)
+	return err
+}
+
+// manifests are objects as kustomize prints them.
+func manifests(objects []*unstructured.Unstructured) (string, error) {
 	var all strings.Builder
 	for i, object := range objects {
 		if i > 0 {
 			all.WriteString("---\n")
 		}
-		text, err := yaml.Marshal(withoutValues(object, nil).Object)
+		text, err := yaml.Marshal(object.Object)
 		if err != nil {
-			return fmt.Errorf("print %s: %w", located(object), err)
+			return "", fmt.Errorf("print %s: %w", located(object), err)
 		}
 		all.Write(text)
 	}
-	_, err := io.WriteString(log, all.String())
-	return err
+	return all.String(), nil
 }
