@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Labels say to which deploy an object belongs: only such an object is pruned
@@ -94,10 +93,6 @@ func (id identity) key() identity {
 	}
 	id.APIVersion = group
 	return id
-}
-
-func (id identity) groupKind() schema.GroupKind {
-	return schema.GroupKind{Group: id.key().APIVersion, Kind: id.Kind}
 }
 
 func (id identity) MarshalText() ([]byte, error) {

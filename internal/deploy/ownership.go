@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -219,7 +218,7 @@ func takeOver(entries []metav1.ManagedFieldsEntry, from []string, apiVersion str
 		}
 		changed = changed || !own
 		set := fieldpath.NewSet()
-		if err := set.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
 			return nil, false, fmt.Errorf("read the fields that %s owns: %w", entry.Manager, err)
 		}
 		all = all.Union(set)
@@ -234,6 +233,6 @@ func takeOver(entries []metav1.ManagedFieldsEntry, from []string, apiVersion str
 	now := metav1.Now()
 	return append(kept, metav1.ManagedFieldsEntry{
 		Manager: fieldManager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: apiVersion,
-		Time: &now, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: fields},
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(fields)),
 	}), true, nil
 }

@@ -15,10 +15,10 @@ import (
 // prunable reports whether an object may be pruned at all: what loses data, or
 // takes others' objects along, only where an annotation of it allows that.
 func prunable(object *unstructured.Unstructured) bool {
-	switch wish := object.GetAnnotations()[annotationPrune]; {
-	case wish == "disabled":
+	switch object.GetAnnotations()[annotationPrune] {
+	case "disabled":
 		return false
-	case wish == "allowed":
+	case "allowed":
 		return true
 	}
 	switch object.GroupVersionKind().Group + "/" + object.GetKind() {

@@ -1,7 +1,6 @@
 package histories
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -333,7 +332,7 @@ func (m *model) configMap() corev1.ConfigMap {
 		}
 		c.ManagedFields = append(c.ManagedFields, metav1.ManagedFieldsEntry{
 			Manager: manager, Operation: metav1.ManagedFieldsOperationType(operation), APIVersion: "v1",
-			FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: bytes.Join([][]byte{[]byte(`{"fields":`), fields, []byte("}")}, nil)},
+			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"fields":` + string(fields) + "}"),
 		})
 	}
 	return c

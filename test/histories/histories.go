@@ -93,9 +93,9 @@ type history struct {
 
 // request is one that waits to be let through.
 type request struct {
-	line string
-	go_  chan bool // let through, or dropped
-	done chan struct{}
+	line    string
+	proceed chan bool // let through, or dropped
+	done    chan struct{}
 }
 
 // inventory is what the histories need of the deploy's.
@@ -291,7 +291,7 @@ func (h *history) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	at := slices.IndexFunc(h.runs, func(r *run) bool { return r.name == name })
 	from := h.runs[at]
-	q := &request{line: fmt.Sprintf("%s %s %s %s", name, r.Method, strings.TrimPrefix(path, "api/v1/namespaces/"+h.namespace+"/"), r.URL.Query().Get("dryRun")), go_: make(chan bool, 1), done: make(chan struct{})}
+	q := &request{line: fmt.Sprintf("%s %s %s %s", name, r.Method, strings.TrimPrefix(path, "api/v1/namespaces/"+h.namespace+"/"), r.URL.Query().Get("dryRun")), proceed: make(chan bool, 1), done: make(chan struct{})}
 	if from.killed {
 		h.mu.Unlock()
 		return
@@ -300,7 +300,7 @@ func (h *history) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.notify()
 	h.mu.Unlock()
 	defer close(q.done)
-	if <-q.go_ {
+	if <-q.proceed {
 		recorder := httptest.NewRecorder()
 		h.backend.ServeHTTP(recorder, r)
 		q.line = fmt.Sprintf("%s -> %d", q.line, recorder.Code)
@@ -319,7 +319,7 @@ func (h *history) step(r *run) {
 	h.mu.Unlock()
 	r.requests++
 	h.stats.Requests++
-	q.go_ <- true
+	q.proceed <- true
 	<-q.done
 	h.trace = append(h.trace, q.line)
 	if r.killAt > 0 && r.requests >= r.killAt {
@@ -333,7 +333,7 @@ func (h *history) kill(r *run) {
 	h.mu.Lock()
 	r.killed = true
 	for _, q := range h.waiting[r] {
-		q.go_ <- false
+		q.proceed <- false
 	}
 	h.waiting[r] = nil
 	h.mu.Unlock()
