@@ -191,6 +191,7 @@ func each[T any](list []T, stop bool, do func(T) error) error {
 // deferred. It tries every one, since whoever mends the overlay wants to know
 // all that is wrong with it; the error has one line for each.
 func (d *deployment) tryAll(ctx context.Context, targets []*target, deferred func(*target, error) bool) (later []*target, err error) {
+	d.survey(ctx, targets)
 	postponed := make(map[*target]bool)
 	var mu sync.Mutex
 	err = each(targets, false, func(t *target) error {
@@ -231,18 +232,31 @@ func firstOf(err error) error {
 
 // try finds out what applying t would do, and whether it is allowed.
 func (d *deployment) try(ctx context.Context, t *target) error {
+	look := func() error {
+		if !t.listed {
+			if err := t.read(ctx); err != nil {
+				return err
+			}
+		}
+		t.found = t.before
+		d.log.hide(t.before)
+		return d.judgeTrial(ctx, t)
+	}
 	return d.persist(ctx, called(t.object), func() (err error) {
 		if t.resource == nil {
 			if t.resource, err = d.resource(t.object); err != nil {
 				return err
 			}
 		}
-		if err := t.read(ctx); err != nil {
-			return err
+		err = look()
+		if t.listed && t.before == nil && apierrors.IsConflict(err) {
+			t.listed = false // it is there, but not as one of the deploy's
+			err = look()
 		}
-		t.found = t.before
-		d.log.hide(t.before)
-		return d.judgeTrial(ctx, t)
+		if changedMeanwhile(err) {
+			return nil // what it is by now is looked at when it is written
+		}
+		return err
 	})
 }
 
@@ -257,8 +271,6 @@ func (d *deployment) judgeTrial(ctx context.Context, t *target) (err error) {
 	case mayTake(err, d.adoptFrom):
 		t.force = true
 		t.trial, err = t.apply(ctx, metav1.DryRunAll)
-	case changedMeanwhile(err):
-		err = nil // what it is by now is looked at when it is written
 	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run"):
 		logf(d.log, "%s cannot be tried before it is applied: %v", called(t.object), err)
 		t.trial, err = nil, nil
@@ -328,7 +340,7 @@ func (d *deployment) write(ctx context.Context, t *target) error {
 		if err := d.held(ctx); err != nil {
 			return err
 		}
-		if err := d.persist(ctx, called(t.object), func() error { return d.judgeTrial(ctx, t) }); err != nil {
+		if err := d.persist(ctx, called(t.object), func() error { return d.judgeTrial(ctx, t) }); err != nil && !changedMeanwhile(err) {
 			return err
 		}
 		select {

@@ -45,6 +45,7 @@ type target struct {
 
 	found    *unstructured.Unstructured // as it was before the deploy, nil if it was not there
 	before   *unstructured.Unstructured // as last read: what writing depends on
+	listed   bool                       // before comes from a list of the deploy's objects
 	trial    *unstructured.Unstructured // what applying would make of before
 	recreate bool                       // applying cannot change it, deleting it first is allowed
 	force    bool                       // its conflicts are with managers that are to be taken over from

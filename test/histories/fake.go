@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -66,7 +67,7 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/v1":
 		answer(w, http.StatusOK, metav1.APIResourceList{
 			TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: "v1",
-			APIResources: []metav1.APIResource{{Name: "configmaps", SingularName: "configmap", Namespaced: true, Kind: "ConfigMap", Verbs: metav1.Verbs{"get", "create", "update", "patch", "delete"}}},
+			APIResources: []metav1.APIResource{{Name: "configmaps", SingularName: "configmap", Namespaced: true, Kind: "ConfigMap", Verbs: metav1.Verbs{"get", "create", "list", "update", "patch", "delete"}}},
 		})
 	default:
 		rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/")
@@ -97,6 +98,10 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, namespace, name str
 		}
 	}
 	query := r.URL.Query()
+	if r.Method == http.MethodGet && name == "" {
+		f.list(w, namespace, query.Get("labelSelector"))
+		return
+	}
 	dry := query.Get("dryRun") == metav1.DryRunAll
 	manager := query.Get("fieldManager")
 	if name == "" {
@@ -143,6 +148,22 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, namespace, name str
 	default:
 		fail(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, r.Method)
 	}
+}
+
+func (f *Fake) list(w http.ResponseWriter, namespace, labelSelector string) {
+	selector, err := labels.Parse(labelSelector)
+	if err != nil {
+		fail(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
+		return
+	}
+	list := corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMapList"}}
+	for _, key := range slices.Sorted(maps.Keys(f.objects)) {
+		m := f.objects[key]
+		if c := m.configMap(); m.namespace == namespace && selector.Matches(labels.Set(c.Labels)) {
+			list.Items = append(list.Items, c)
+		}
+	}
+	answer(w, http.StatusOK, list)
 }
 
 func stale(now *model, uid types.UID, version string) bool {
