@@ -20,9 +20,8 @@ func TestRandomHistories(t *testing.T) {
 		for worker := range workers {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
-				fake := histories.NewFake()
 				for i := range each {
-					stats := histories.Run(t, fake, uint64(worker*each+i))
+					stats := histories.Run(t, histories.NewFake(), uint64(worker*each+i))
 					mu.Lock()
 					total.Add(stats)
 					mu.Unlock()

@@ -41,9 +41,9 @@ type command struct {
 	args []string
 }
 
-// clusterPackages need a running cluster or an API server: they are levels of
-// their own.
-var clusterPackages = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/e2e"}
+// apart are packages that are levels of their own: they need a running cluster
+// or an API server, or take longer than the rest together.
+var apart = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/e2e", "/test/histories"}
 
 // matrices are the end-to-end tests that build dozens of Dockerfiles, some of
 // them with every combination of caches.
@@ -57,7 +57,7 @@ func levels(ctx context.Context) ([]level, error) {
 		return nil, fmt.Errorf("list the packages: %w", err)
 	}
 	unit := slices.DeleteFunc(strings.Fields(string(out)), func(pkg string) bool {
-		return slices.ContainsFunc(clusterPackages, func(suffix string) bool { return strings.HasSuffix(pkg, suffix) })
+		return slices.ContainsFunc(apart, func(suffix string) bool { return strings.HasSuffix(pkg, suffix) })
 	})
 	root := func(args ...string) command { return command{".", args} }
 	return []level{
@@ -69,6 +69,7 @@ func levels(ctx context.Context) ([]level, error) {
 			root("go", "tool", "-modfile=test/tools/go.mod", "golangci-lint", "run"),
 			root("go", "mod", "tidy", "-diff"),
 		}},
+		{name: "histories", about: "2,000 random histories of deploys that overtake each other", commands: []command{root(goTest("./test/histories")...)}},
 		{name: "cluster", about: "the cluster comes up, also from what a killed one left", local: true, commands: []command{
 			root("go", "run", "./test/cluster/cli", "up"), // shows its progress, which may be minutes of building
 			root(goTest("-run=^TestUp", "./test/cluster/lifecycle")...),
