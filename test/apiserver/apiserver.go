@@ -41,6 +41,8 @@ const adminToken = "admin"
 type Server struct {
 	URL string
 	ca  []byte // the certificate that the server made for itself, PEM
+
+	auditLog string // file
 }
 
 // Start runs an API server until the end of t. It is killed even when the test
@@ -58,6 +60,7 @@ func Start(t testing.TB) *Server {
 	}
 	write(t, filepath.Join(dir, "sa.key"), pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
 	write(t, filepath.Join(dir, "tokens.csv"), []byte(adminToken+",admin,admin,system:masters\n"))
+	write(t, filepath.Join(dir, "audit.yaml"), []byte(auditPolicy))
 
 	database := run(t, binary, "etcd",
 		"--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
@@ -70,10 +73,11 @@ func Start(t testing.TB) *Server {
 		"--service-account-issuer=https://127.0.0.1", "--service-account-key-file="+filepath.Join(dir, "sa.key"),
 		"--service-account-signing-key-file="+filepath.Join(dir, "sa.key"),
 		"--service-cluster-ip-range=10.0.0.0/24",
+		"--audit-policy-file="+filepath.Join(dir, "audit.yaml"), "--audit-log-path="+filepath.Join(dir, "audit.log"),
 		// There is no controller that would make a namespace's default account.
 		"--disable-admission-plugins=ServiceAccount")
 
-	s := &Server{URL: "https://127.0.0.1:" + secure}
+	s := &Server{URL: "https://127.0.0.1:" + secure, auditLog: filepath.Join(dir, "audit.log")}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	var last error

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -105,19 +106,33 @@ func recreatedCase(t *testing.T, f *fixture) {
 	f.feeds(t, "b")
 }
 
+// unchangedNoWrite: what the API server's own audit log has of a deploy that
+// changes nothing.
 func unchangedNoWrite(t *testing.T, f *fixture) {
-	f.overlay(t, configMap("feeds", "a"), service)
-	f.run(t).wantCode(t, 0)
-	var writes atomic.Int32
-	f.gated(t, func(r *http.Request) bool {
-		if r.Method != http.MethodGet && r.URL.Query().Get("dryRun") == "" && !strings.HasSuffix(r.URL.Path, "/slipway-deploy-"+f.namespace) {
-			writes.Add(1)
+	f.overlay(t, configMap("feeds", "a"), service, deployment)
+	f.env["PARAM_TIMEOUT"] = "1h"
+	d := f.start(t, "feed-agg=r.test/feed-agg@"+digest)
+	d.until(t, "deployment.apps/feed-agg: ")
+	f.setStatus(t, func(d *appsv1.Deployment) { d.Status = rolledOut(d.Generation) })
+	d.wait(t).wantCode(t, 0)
+
+	before := len(f.server.Audit(t, f.namespace))
+	f.run(t, "feed-agg=r.test/feed-agg@"+digest).wantCode(t, 0)
+	f.wantChanges(t, "0 created, 0 configured, 3 unchanged")
+	var trials, inventory int
+	for _, event := range f.server.Audit(t, f.namespace)[before:] {
+		switch {
+		case event.Verb == "get" || event.Verb == "list":
+		case strings.Contains(event.RequestURI, "dryRun=All"):
+			trials++
+		case event.Verb == "update" && event.ObjectRef.Resource == "configmaps" && event.ObjectRef.Name == "slipway-deploy-"+f.namespace:
+			inventory++
+		default:
+			t.Errorf("a deploy that changes nothing: %s %s", event.Verb, event.RequestURI)
 		}
-		return false
-	})
-	f.run(t).wantCode(t, 0)
-	if n := writes.Load(); n != 0 {
-		t.Errorf("a deploy that changes nothing writes %d times", n)
+	}
+	if trials != 3 || inventory == 0 {
+		t.Errorf("%d dry runs, want 3; the inventory was written %d times", trials, inventory)
 	}
 }
 
