@@ -107,31 +107,3 @@ func unpack(t *testing.T, file string) string {
 	}
 	return dir
 }
-
-// TestBounds: rendering that would take too much is stopped.
-func TestBounds(t *testing.T) {
-	t.Parallel()
-	big := tree(t, "", map[string]string{
-		"overlay/kustomization.yaml": "configMapGenerator: [{name: c, files: [a, b]}]\n",
-		"overlay/a":                  "", "overlay/b": "",
-	})
-	for _, name := range []string{"a", "b"} {
-		if err := os.Truncate(filepath.Join(big, "overlay", name), maxSource/2+1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := render(big, "overlay", nil, nil, ""); err == nil || !strings.Contains(err.Error(), "more than 64 MiB would be read") {
-		t.Errorf("a source that is too big: %v", err)
-	}
-	kept := make([][]byte, 0, 32)
-	_, err := bounded(t.Context(), func() (int, error) {
-		for ctx := t.Context(); ctx.Err() == nil && len(kept) < cap(kept); {
-			kept = append(kept, make([]byte, maxMemory/16)) // twice of what may be taken
-		}
-		<-t.Context().Done()
-		return len(kept), nil
-	})
-	if err == nil || !strings.Contains(err.Error(), "takes more than 384 MiB of memory") {
-		t.Errorf("rendering that takes too much memory: %v", err)
-	}
-}
