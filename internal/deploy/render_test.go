@@ -29,9 +29,10 @@ func TestRender(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
 			var args struct {
-				Overlay   string   `json:"overlay"`
-				Images    []string `json:"images"`
-				Namespace string   `json:"namespace"`
+				Overlay     string   `json:"overlay"`
+				Images      []string `json:"images"`
+				ImageFields []string `json:"image-fields"`
+				Namespace   string   `json:"namespace"`
 			}
 			content, err := os.ReadFile(filepath.Join(dir, "args.yaml"))
 			if err != nil {
@@ -44,7 +45,11 @@ func TestRender(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			made, err := render(filepath.Join(dir, "source"), args.Overlay, images, nil, args.Namespace)
+			fields, err := parseImageFields(args.ImageFields)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made, err := render(filepath.Join(dir, "source"), args.Overlay, images, fields, args.Namespace)
 			if err != nil {
 				t.Fatal(err)
 			}
