@@ -56,8 +56,9 @@ type hold struct {
 	// purpose that another overlay takes its inventory over.
 	named bool
 
-	now   stored    // as last read or written
-	prior inventory // what the claim replaced
+	now    stored            // as last read or written
+	prior  inventory         // what the claim replaced
+	before map[identity]bool // the keys of prior's objects
 
 	mu sync.Mutex // of now, while objects are written
 }
@@ -146,7 +147,10 @@ func (h *hold) claim(ctx context.Context, objects []identity) (bool, error) {
 	if changedMeanwhile(err) {
 		return false, nil
 	}
-	h.prior = prior
+	h.prior, h.before = prior, map[identity]bool{}
+	for _, id := range prior.Objects {
+		h.before[id.key()] = true
+	}
 	return err == nil, err
 }
 
@@ -209,7 +213,7 @@ func (h *hold) held(ctx context.Context) error {
 // change even if nothing else does: because another attempt may still be about
 // to write it, or to take it back.
 func (h *hold) mustTouch(id identity) bool {
-	return h.prior.Writing || !contained(id, h.prior.Objects)
+	return h.prior.Writing || !h.before[id.key()]
 }
 
 // changedMeanwhile reports whether a conditional write failed because the

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -125,7 +126,7 @@ func (t *target) change() change {
 		return created
 	case t.found.GetUID() != t.after.GetUID():
 		return recreated
-	case equality.Semantic.DeepEqual(content(t.found), content(t.after)):
+	case t.found == t.after, equality.Semantic.DeepEqual(content(t.found), content(t.after)):
 		return unchanged
 	default:
 		return configured
@@ -134,34 +135,49 @@ func (t *target) change() change {
 
 // content is an object without what the API server and controllers keep in it.
 func content(object *unstructured.Unstructured) map[string]any {
-	own := object.DeepCopy()
-	own.SetManagedFields(nil)
-	own.SetResourceVersion("")
-	own.SetGeneration(0)
-	delete(own.Object, "status")
-	if annotations := own.GetAnnotations(); annotations[annotationTouched] != "" {
+	own, metadata := bare(object)
+	delete(metadata, "managedFields")
+	if annotations, _ := metadata["annotations"].(map[string]any); annotations[annotationTouched] != nil {
+		annotations = maps.Clone(annotations)
 		delete(annotations, annotationTouched)
-		own.SetAnnotations(annotations)
+		metadata["annotations"] = annotations
+		if len(annotations) == 0 {
+			delete(metadata, "annotations")
+		}
 	}
-	return own.Object
+	return own
 }
 
 // stable is an object without what changes whenever it is written, or by its
 // controller.
 func stable(object *unstructured.Unstructured) map[string]any {
-	own := object.DeepCopy()
-	var owners []metav1.ManagedFieldsEntry
-	for _, owner := range own.GetManagedFields() {
-		if owner.Subresource == "" {
-			owner.Time = nil
+	own, metadata := bare(object)
+	entries, _ := metadata["managedFields"].([]any)
+	var owners []any
+	for _, entry := range entries {
+		owner, _ := entry.(map[string]any)
+		if owner["subresource"] == nil {
+			owner = maps.Clone(owner)
+			delete(owner, "time")
 			owners = append(owners, owner)
 		}
 	}
-	own.SetManagedFields(owners)
-	own.SetResourceVersion("")
-	own.SetGeneration(0)
-	delete(own.Object, "status")
-	return own.Object
+	metadata["managedFields"] = owners
+	return own
+}
+
+// bare is an object without its status and version, and its metadata. They are
+// copies, what is in them belongs to object: of hundreds of objects, whole
+// copies would cost as much as asking for them.
+func bare(object *unstructured.Unstructured) (own, metadata map[string]any) {
+	own = maps.Clone(object.Object)
+	delete(own, "status")
+	metadata, _ = own["metadata"].(map[string]any)
+	metadata = maps.Clone(metadata)
+	delete(metadata, "resourceVersion")
+	delete(metadata, "generation")
+	own["metadata"] = metadata
+	return own, metadata
 }
 
 // isImmutable reports whether err says that a field cannot be changed once the
