@@ -12,7 +12,24 @@ import (
 // NewRun is examples/app/run.yaml with the names of this cluster and app, for a
 // commit. Everything of the app goes to namespace, whatever its overlay says.
 func (c *Cluster) NewRun(namespace string, app App, commit string) (*v1.PipelineRun, error) {
-	example, err := c.example("run.yaml", namespace, app)
+	run, err := c.newRun("run.yaml", namespace, app, commit)
+	if err != nil {
+		return nil, err
+	}
+	SetParam(run, "registry-maps", Array(c.RegistryMaps...))
+	if c.InsecureRegistry != "" {
+		SetParam(run, "insecure-registries", Array(c.InsecureRegistry))
+	}
+	return run, nil
+}
+
+// NewRollback is examples/app/rollback.yaml, back to a commit, as NewRun is.
+func (c *Cluster) NewRollback(namespace string, app App, commit string) (*v1.PipelineRun, error) {
+	return c.newRun("rollback.yaml", namespace, app, commit)
+}
+
+func (c *Cluster) newRun(file, namespace string, app App, commit string) (*v1.PipelineRun, error) {
+	example, err := c.example(file, namespace, app)
 	if err != nil {
 		return nil, err
 	}
@@ -23,10 +40,6 @@ func (c *Cluster) NewRun(namespace string, app App, commit string) (*v1.Pipeline
 	run.Namespace = namespace
 	SetParam(run, "revision", *v1.NewStructuredValues(commit))
 	SetParam(run, "namespace", *v1.NewStructuredValues(namespace))
-	SetParam(run, "registry-maps", Array(c.RegistryMaps...))
-	if c.InsecureRegistry != "" {
-		SetParam(run, "insecure-registries", Array(c.InsecureRegistry))
-	}
 	return run, nil
 }
 
