@@ -1,31 +1,23 @@
 package apiserver_test
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/slipway-ci/slipway/internal/step"
 	"github.com/slipway-ci/slipway/test/apiserver"
-	"github.com/slipway-ci/slipway/test/histories"
 )
 
 var orderCases = map[string]func(*testing.T, *fixture){
@@ -255,10 +247,12 @@ func withoutTime(t *testing.T, f *fixture) {
 	f.run(t).wantCode(t, step.ExitFailed)
 }
 
+// sigtermWhileApplying: a deploy that is told to stop between two writes stops
+// there, and the next goes on.
 func sigtermWhileApplying(t *testing.T, f *fixture) {
-	f.overlay(t, configMap("feeds", "a"))
+	f.overlay(t, configMap("feeds", "a"), service)
 	server := f.env["WORKSPACE_KUBECONFIG_PATH"]
-	g := f.gated(t, isWrite)
+	g := f.gated(t, func(r *http.Request) bool { return isWrite(r) && strings.Contains(r.URL.Path, "/services/") })
 	d := f.start(t)
 	<-g.held
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -266,170 +260,10 @@ func sigtermWhileApplying(t *testing.T, f *fixture) {
 	}
 	out := d.wait(t)
 	out.wantCode(t, step.ExitFailed)
-	out.has(t, "stopped: ", "0 of 1 objects were applied before it; run it again")
+	out.has(t, "configmap/feeds created", "stopped: ", "1 of 2 objects were applied before it; run it again")
 	close(g.open)
 	f.env["WORKSPACE_KUBECONFIG_PATH"] = server
-	f.run(t).wantCode(t, 0)
-}
-
-// TestVersions is what the order is built on: the answers of the API server to
-// a server-side apply, an update and a delete that name the version and uid of
-// what they want to change. The model that the histories run against has to
-// give the same.
-func TestVersions(t *testing.T) {
-	t.Parallel()
-	server := apiserver.Start(t)
-	for name, backend := range map[string]histories.Backend{"the API server": newBackend(t, server), "the model": histories.NewFake()} {
-		if err := backend.MakeNamespace("versions"); err != nil {
-			t.Fatal(err)
-		}
-		config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(through(t, backend), "kubeconfig"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		config.ContentType = "application/json" // all that the model understands
-		client := kubernetes.NewForConfigOrDie(config)
-		maps := client.CoreV1().ConfigMaps("versions")
-		apply := func(manager, value, version, uid string, options ...func(*metav1.PatchOptions)) (*corev1.ConfigMap, string) {
-			body, err := json.Marshal(map[string]any{
-				"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]string{"x": value},
-				"metadata": map[string]string{"name": "feeds", "resourceVersion": version, "uid": uid},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			patch := metav1.PatchOptions{FieldManager: manager}
-			for _, option := range options {
-				option(&patch)
-			}
-			got, err := maps.Patch(t.Context(), "feeds", types.ApplyPatchType, body, patch)
-			return got, answerOf(err)
-		}
-		dry := func(o *metav1.PatchOptions) { o.DryRun = []string{metav1.DryRunAll} }
-		force := func(o *metav1.PatchOptions) { yes := true; o.Force = &yes }
-		var answers []string
-		note := func(what, answer string) { answers = append(answers, what+": "+answer) }
-
-		_, a := apply("m", "1", "7", "uid")
-		note("update of what is not there", a)
-		_, a = apply("m", "1", "1", "", dry)
-		note("dry run of a create", a)
-		first, a := apply("m", "1", "1", "")
-		note("create", a)
-		_, a = apply("m", "2", "1", "")
-		note("create of what is there", a)
-		same, a := apply("m", "1", first.ResourceVersion, string(first.UID))
-		note("apply of the same", a)
-		if same.ResourceVersion != first.ResourceVersion {
-			t.Errorf("%s: an apply that changes nothing changes the version", name)
-		}
-		_, a = apply("n", "2", "", "")
-		note("apply of another's field", a)
-		trial, a := apply("m", "2", first.ResourceVersion, string(first.UID), dry)
-		note("dry run of a change", a)
-		if trial.Data["x"] != "2" {
-			t.Errorf("%s: a dry run answers %v", name, trial.Data)
-		}
-		second, a := apply("m", "2", first.ResourceVersion, string(first.UID))
-		note("change", a)
-		_, a = apply("m", "3", first.ResourceVersion, string(first.UID))
-		note("change of an old version", a)
-		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": first.ResourceVersion, "annotations": map[string]string{"t": "1"}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = maps.Patch(t.Context(), "feeds", types.MergePatchType, body, metav1.PatchOptions{FieldManager: "t"})
-		note("touch of an old version", answerOf(err))
-		note("delete of an old version", answerOf(maps.Delete(t.Context(), "feeds", metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &first.ResourceVersion}})))
-		touched, err := maps.Patch(t.Context(), "feeds", types.MergePatchType,
-			[]byte(strings.Replace(string(body), first.ResourceVersion, second.ResourceVersion, 1)), metav1.PatchOptions{FieldManager: "t"})
-		note("touch", answerOf(err))
-		_, a = apply("m", "3", second.ResourceVersion, string(second.UID))
-		note("change after a touch", a)
-		_, a = apply("n", "4", touched.ResourceVersion, string(touched.UID), force)
-		note("forced", a)
-		_, a = apply("m", "5", "", "")
-		note("apply of what was forced away", a)
-		note("delete", answerOf(maps.Delete(t.Context(), "feeds", metav1.DeleteOptions{})))
-		_, a = apply("m", "3", second.ResourceVersion, string(second.UID))
-		note("change of what was deleted", a)
-
-		want := []string{
-			"update of what is not there: conflict", "dry run of a create: ok", "create: ok", "create of what is there: conflict",
-			"apply of the same: ok", "apply of another's field: conflict of managers", "dry run of a change: ok", "change: ok", "change of an old version: conflict",
-			"touch of an old version: conflict", "delete of an old version: conflict", "touch: ok", "change after a touch: conflict",
-			"forced: ok", "apply of what was forced away: conflict of managers", "delete: ok", "change of what was deleted: conflict",
-		}
-		if !slices.Equal(answers, want) {
-			t.Errorf("%s answers\n%s\nwant\n%s", name, strings.Join(answers, "\n"), strings.Join(want, "\n"))
-		}
-	}
-}
-
-func answerOf(err error) string {
-	switch {
-	case err == nil:
-		return "ok"
-	case apierrors.IsConflict(err) && apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict):
-		return "conflict of managers"
-	case apierrors.IsConflict(err):
-		return "conflict"
-	default:
-		return err.Error()
-	}
-}
-
-// TestHistories runs some of the random histories against a real API server;
-// test/histories runs thousands against the model of one.
-func TestHistories(t *testing.T) {
-	t.Parallel()
-	backend := newBackend(t, apiserver.Start(t))
-	var (
-		total histories.Stats
-		seeds atomic.Uint64
-		mu    sync.Mutex
-	)
-	const workers, each = 2, 60
-	t.Run("all", func(t *testing.T) {
-		for range workers {
-			t.Run("", func(t *testing.T) {
-				t.Parallel()
-				for range each {
-					stats := histories.Run(t, backend, 1_000_000+seeds.Add(1))
-					mu.Lock()
-					total.Add(stats)
-					mu.Unlock()
-				}
-			})
-		}
-	})
-	t.Log(total)
-}
-
-// backend is a real API server for histories.
-type backend struct {
-	http.Handler
-	t     testing.TB
-	admin *kubernetes.Clientset
-}
-
-func newBackend(t testing.TB, server *apiserver.Server) *backend {
-	return &backend{newProxy(t, server), t, kubernetes.NewForConfigOrDie(server.Config())}
-}
-
-func (b *backend) MakeNamespace(name string) error {
-	_, err := b.admin.CoreV1().Namespaces().Create(b.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-	return err
-}
-
-func (b *backend) ConfigMaps(namespace string) (map[string]corev1.ConfigMap, error) {
-	list, err := b.admin.CoreV1().ConfigMaps(namespace).List(b.t.Context(), metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	found := map[string]corev1.ConfigMap{}
-	for _, item := range list.Items {
-		found[item.Name] = item
-	}
-	return found, nil
+	out = f.run(t)
+	out.wantCode(t, 0)
+	out.has(t, "configmap/feeds unchanged", "service/feed-agg created")
 }

@@ -1,0 +1,122 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// tryAll dry-runs each target and returns those that cannot be yet, by
+// deferred. It tries every one, since whoever mends the overlay wants to know
+// all that is wrong with it; the error has one line for each.
+func (d *deployment) tryAll(ctx context.Context, targets []*target, deferred func(*target, error) bool) (later []*target, err error) {
+	d.survey(ctx, targets)
+	postponed := make(map[*target]bool)
+	var mu sync.Mutex
+	err = each(targets, false, func(t *target) error {
+		err := d.try(ctx, t)
+		switch {
+		case err == nil:
+			return nil
+		case deferred(t, err):
+			mu.Lock()
+			defer mu.Unlock()
+			postponed[t] = true
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("dry run of %s: %w", located(t.object), err)
+		default:
+			return refusal(t, err)
+		}
+	})
+	if err != nil && ctx.Err() != nil {
+		return nil, firstOf(err)
+	}
+	for _, t := range targets {
+		if postponed[t] {
+			later = append(later, t)
+		}
+	}
+	return later, err
+}
+
+// firstOf is the first of joined errors: they all say that the time is over.
+func firstOf(err error) error {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()[0]
+	}
+	return err
+}
+
+// try finds out what applying t would do, and whether it is allowed.
+func (d *deployment) try(ctx context.Context, t *target) error {
+	look := func() error {
+		if !t.listed {
+			if err := t.read(ctx); err != nil {
+				return err
+			}
+		}
+		t.found = t.before
+		d.log.hide(t.before)
+		return d.judgeTrial(ctx, t)
+	}
+	return d.persist(ctx, called(t.object), func() (err error) {
+		if t.resource == nil {
+			if t.resource, err = d.resource(t.object); err != nil {
+				return err
+			}
+		}
+		err = look()
+		if t.listed && t.before == nil && apierrors.IsConflict(err) {
+			t.listed = false // it is there, but not as one of the deploy's
+			err = look()
+		}
+		if changedMeanwhile(err) {
+			return nil // what it is by now is looked at when it is written
+		}
+		return err
+	})
+}
+
+// judgeTrial dry-runs t on what was read.
+func (d *deployment) judgeTrial(ctx context.Context, t *target) (err error) {
+	if err := d.foreign(t); err != nil {
+		return err
+	}
+	t.force, t.recreate = false, false
+	t.trial, err = t.apply(ctx, metav1.DryRunAll)
+	switch {
+	case mayTake(err, d.adoptFrom):
+		t.force = true
+		t.trial, err = t.apply(ctx, metav1.DryRunAll)
+	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run"):
+		logf(d.log, "%s cannot be tried before it is applied: %v", called(t.object), err)
+		t.trial, err = nil, nil
+	}
+	if t.before != nil && isImmutable(err) && t.object.GetAnnotations()[annotationRecreate] == "allowed" {
+		t.recreate, err = true, nil
+	}
+	return err
+}
+
+// foreign refuses an object that another deploy applied.
+func (d *deployment) foreign(t *target) error {
+	if t.before == nil || !prunable(t.object) || slices.Contains(d.adoptFrom, everyone) {
+		return nil
+	}
+	labels := t.before.GetLabels()
+	name, namespace := labels[labelName], labels[labelNamespace]
+	if name == "" || name == d.name && namespace == d.namespace {
+		return nil
+	}
+	return step.BadInput(fmt.Errorf("it belongs to the deploy %s in namespace %s; take it out of one of the two overlays, or set take-ownership-from to %s", name, namespace, everyone))
+}
