@@ -35,6 +35,7 @@ func TestDeploy(t *testing.T) {
 		"created-configured-unchanged": createdConfiguredUnchanged,
 		"forbidden":                    forbidden,
 		"role-suffices":                roleSuffices,
+		"without-list":                 withoutList,
 		"invalid":                      invalid,
 		"unknown-kind":                 unknownKind,
 		"missing-namespace":            missingNamespace,
@@ -133,6 +134,14 @@ func roleSuffices(t *testing.T, f *fixture) {
 	if strings.Contains(out.stderr, "could not be read") {
 		t.Errorf("the role misses a right to report:\n%s", out.stderr)
 	}
+}
+
+// withoutList: the right to list is for speed, a deploy does without.
+func withoutList(t *testing.T, f *fixture) {
+	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "update", "patch"}})
+	f.overlay(t, configMap("feeds", "a"))
+	f.run(t).has(t, "configmap/feeds created")
+	f.run(t).has(t, "configmap/feeds unchanged")
 }
 
 func invalid(t *testing.T, f *fixture) {
