@@ -259,9 +259,9 @@ func secrets(t *testing.T, f *fixture) {
 	wantNone(f.run(t))
 	f.env["PARAM_VERB"] = "apply"
 	f.overlay(t, strings.Replace(secret, "VALUE", "next-hunter2", 1), deployment)
-	out = f.rolloutOf(t, nil, event("FailedCreate", `pods is forbidden: env TOKEN=next-hunter2 exceeds`))
+	out = f.rolloutOf(t, nil, event("FailedCreate", `pods is forbidden: env TOKEN=next-hunter2 WAS=first-hunter2 exceeds`))
 	wantNone(out)
-	out.has(t, "env TOKEN=(masked) exceeds")
+	out.has(t, "env TOKEN=(masked) WAS=(masked) exceeds")
 }
 
 func secretConflict(t *testing.T, f *fixture) {
