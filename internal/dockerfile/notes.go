@@ -97,20 +97,16 @@ func (d *derivation) notes() []Note {
 // noteArgs finds build args that reach nothing, and go settings that are
 // declared where no RUN sees them.
 func (d *derivation) noteArgs(note func(line int, format string, args ...any)) {
-	reached, global := d.args(), map[string]bool{}
+	reached := d.args()
 	for _, i := range d.file.globals {
 		for _, arg := range i.command.(*instructions.ArgCommand).Args {
-			global[arg.Key] = true
 			if goSettings[arg.Key] != "" && !reached[arg.Key] {
 				note(i.line, "ARG %s stands before the first FROM, where no RUN sees it: repeat it after FROM", arg.Key)
 			}
 		}
 	}
-	automatic := automaticArgs(d.file, d.options)
 	for name := range d.options.BuildArgs {
-		_, known := automatic[name]
-		proxy := strings.HasSuffix(strings.ToUpper(name), "_PROXY")
-		if !reached[name] && !global[name] && !known && !proxy {
+		if !d.takes(name) {
 			note(0, "build arg %s: no ARG declares it, so it has no effect", name)
 		}
 	}
