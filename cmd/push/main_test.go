@@ -89,6 +89,7 @@ func newBuilt(t *testing.T, image string) *built {
 	b.env = map[string]string{
 		"PREPARED_PATH":               b.path("prepared"),
 		"WORKSPACE_DOCKERCONFIG_PATH": "",
+		"TASK_RUN":                    "team/feed-agg-build",
 		"PARAM_IMAGE":                 image,
 		"PARAM_PUSH":                  "true",
 		"PARAM_PUSH_RETRY":            "1",

@@ -51,6 +51,10 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
+	if p.Unchanged != nil {
+		fmt.Fprintf(stderr, "nothing to build: the inputs are those of %s\n", p.Unchanged.Digest)
+		return nil
+	}
 	if p.Toolchain != nil {
 		if err := setUpToolchain(p.Toolchain); err != nil {
 			return fmt.Errorf("set up Go from the cache: %w; free room on the node, or set the param toolchain-cache to \"false\"", err)

@@ -161,6 +161,22 @@ func TestRunSetsUpAndRunsTheExecutor(t *testing.T) {
 	}
 }
 
+func TestRunOfWhatIsUnchanged(t *testing.T) {
+	t.Parallel()
+	link := plan.Link{Path: filepath.Join(t.TempDir(), "link"), Target: "/cache/go-mod"}
+	cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
+		p.Unchanged = &plan.Unchanged{Digest: "sha256:1"}
+		p.Links = []plan.Link{link}
+	})
+	out, err := cmd.Output()
+	if want := "nothing to build: the inputs are those of sha256:1\n"; err != nil || len(out) > 0 || stderr.String() != want {
+		t.Errorf("got %q, %q, %v, want %q", out, stderr, err, want)
+	}
+	if _, err := os.Lstat(link.Path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was set up: %v", err)
+	}
+}
+
 func TestRunCountsWhatAllGoCommandsCompiled(t *testing.T) {
 	t.Parallel()
 	var compiled string

@@ -25,6 +25,14 @@ type Plan struct {
 	// that the param image may have.
 	Tags []string `json:"tags,omitempty"`
 
+	// Unchanged is the image that an earlier build has made of the same
+	// inputs. Then there is nothing to build, and what concerns kaniko means
+	// nothing.
+	Unchanged *Unchanged `json:"unchanged,omitempty"`
+	// Record is where push keeps what this build was made from, and the file
+	// that says so; nil for nowhere.
+	Record *Record `json:"record,omitempty"`
+
 	// Args are kaniko's arguments, Env what is added to its environment
 	// (RUN instructions do not see it).
 	Args []string          `json:"args"`
@@ -70,6 +78,19 @@ type Layers struct {
 	// Used is a file for the keys that kaniko looked up. Anything can write to
 	// it: believe nothing of it.
 	Used string `json:"used"`
+}
+
+// Unchanged is an image that need not be built.
+type Unchanged struct {
+	Digest string    `json:"digest"` // in the repository that is pushed to
+	Built  time.Time `json:"built"`
+	By     string    `json:"by"` // the run that built it
+}
+
+// Record is what push keeps of a build's inputs.
+type Record struct {
+	Repository string `json:"repository"`
+	File       string `json:"file"` // as [github.com/slipway-ci/slipway/internal/inputs.Record] leaves it
 }
 
 // Toolchain is Go: a folder at Path whose programs are copies and whose other

@@ -41,6 +41,12 @@ type Config struct {
 
 	ToolchainCache bool `env:"PARAM_TOOLCHAIN_CACHE, required"`
 
+	SkipUnchanged       bool          `env:"PARAM_SKIP_UNCHANGED, required"`
+	UnchangedTTL        time.Duration `env:"PARAM_UNCHANGED_TTL"`        // 0 is for ever
+	UnchangedRepository string        `env:"PARAM_UNCHANGED_REPOSITORY"` // "" is the image's own
+	OutputLayout        string        `env:"PARAM_OCI_LAYOUT_PATH"`      // where else the image is to be; "" for nowhere
+	OutputTar           string        `env:"PARAM_TAR_PATH"`
+
 	NoFallback         bool `env:"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK, required"`
 	ImageDownloadRetry int  `env:"PARAM_IMAGE_DOWNLOAD_RETRY, required"`
 
@@ -60,6 +66,7 @@ type Config struct {
 	Force            bool   `env:"PARAM_FORCE, required"`
 	LogTimestamp     bool   `env:"PARAM_LOG_TIMESTAMP, required"`
 	FSExtractRetry   int    `env:"PARAM_IMAGE_FS_EXTRACT_RETRY, required"`
+	KanikoImage      string `env:"PARAM_KANIKO_IMAGE, required"`
 
 	arrays
 }

@@ -83,6 +83,14 @@ func (f *ignore) excludes(name string) int {
 	return line
 }
 
+// matcher is what leaves files out of the build context, nil for nothing.
+func (f *ignore) matcher() (*patternmatcher.PatternMatcher, error) {
+	if f == nil {
+		return nil, nil
+	}
+	return patternmatcher.New(f.patterns)
+}
+
 // hasExceptions reports whether what a folder's pattern leaves out may be there
 // in part.
 func (f *ignore) hasExceptions() bool {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/slipway-ci/slipway/internal/git"
+	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
 	"github.com/slipway-ci/slipway/internal/tag"
@@ -104,8 +107,8 @@ func expandValues(param string, entries []string, variables tag.Variables) error
 
 // decide is the tags that the param tags comes to. A tag that must not move and
 // is taken is an error before anything is built for it; the step push asks
-// again.
-func (n *naming) decide(ctx context.Context, client *registry.Client, log *log) ([]string, error) {
+// again. Where the image is known to be unchanged, its own tags are no others'.
+func (n *naming) decide(ctx context.Context, client *registry.Client, unchanged *plan.Unchanged, log *log) ([]string, error) {
 	tags, all, err := n.destinations()
 	if err != nil {
 		return nil, err
@@ -122,7 +125,15 @@ func (n *naming) decide(ctx context.Context, client *registry.Client, log *log) 
 	if err != nil {
 		return nil, step.BadInput(fmt.Errorf("param immutable-tags: %w", err))
 	}
-	err = client.MustBeFree(ctx, fixed, nil)
+	var digest *v1.Hash
+	if unchanged != nil {
+		hash, err := v1.NewHash(unchanged.Digest)
+		if err != nil {
+			return nil, err
+		}
+		digest = &hash
+	}
+	err = client.MustBeFree(ctx, fixed, digest)
 	if errors.Is(err, registry.ErrRejected) {
 		err = step.BadInput(err)
 	}

@@ -99,9 +99,6 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err != nil {
 		return badDockerfile(err)
 	}
-	if err := fetchPrivate(ctx, c, source, caches.goMod, log); err != nil {
-		return err
-	}
 	if err := caches.share(c, source.name, derived.OtherUser(), log); err != nil {
 		return err
 	}
@@ -112,7 +109,24 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	tell(source, derived, given, log)
-	if p.Tags, err = naming.decide(ctx, client, log); err != nil {
+	unchanged := &unchanged{config: c, host: host, client: client, source: source, derived: derived, bases: bases, secrets: secrets, log: log}
+	if err := unchanged.find(ctx, p, given); err != nil {
+		return err
+	}
+	naming.source.InputDigest = func() (string, error) {
+		now, err := unchanged.inputs(ctx, p, given)
+		if err != nil {
+			return "", err
+		}
+		return now.Inputs, nil
+	}
+	if p.Tags, err = naming.decide(ctx, client, p.Unchanged, log); err != nil {
+		return err
+	}
+	if p.Unchanged != nil {
+		return leave(c, host, source, derived, p)
+	}
+	if err := fetchPrivate(ctx, c, source, caches.goMod, log); err != nil {
 		return err
 	}
 	// Not as an ARG: a file that cannot be written fails a build, and this

@@ -31,6 +31,7 @@ type Config struct {
 	DockerConfig string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
 	Certificates string `env:"WORKSPACE_CERTIFICATES_PATH"` // "" where none is bound
 	Output       string `env:"WORKSPACE_OUTPUT_PATH"`       // "" where none is bound
+	TaskRun      string `env:"TASK_RUN, required"`          // NAMESPACE/NAME of this run
 
 	Image     string `env:"PARAM_IMAGE, required"`
 	Push      bool   `env:"PARAM_PUSH, required"`
@@ -55,6 +56,15 @@ type Report struct {
 	// NoToolchain says why Go was not taken from the kept toolchains; "" if it
 	// was.
 	NoToolchain string `json:"noToolchain,omitempty"`
+	// Unchanged says that nothing was built: it is the image that another run
+	// has built of the same inputs.
+	Unchanged *Unchanged `json:"unchanged,omitempty"`
+}
+
+// Unchanged says whose image it is.
+type Unchanged struct {
+	Built time.Time `json:"built"`
+	By    string    `json:"by"` // NAMESPACE/NAME of the TaskRun
 }
 
 // progressEvery is how often a long push is heard of.
@@ -107,9 +117,16 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return step.BadInput(err)
 	}
-	img, err := built(p.Layout)
+	report := Report{NoToolchain: p.NoToolchain}
+	var img v1.Image
+	if p.Unchanged != nil {
+		report.Unchanged = &Unchanged{Built: p.Unchanged.Built, By: p.Unchanged.By}
+		img, err = existing(ctx, client, destinations[0], p.Unchanged.Digest)
+	} else if img, err = built(p.Layout); err != nil {
+		err = fmt.Errorf("read the image that kaniko built: %w", err)
+	}
 	if err != nil {
-		return fmt.Errorf("read the image that kaniko built: %w", err)
+		return err
 	}
 	digest, err := img.Digest()
 	if err != nil {
@@ -127,7 +144,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return err
 	}
-	report := Report{Seconds: math.Round(time.Since(p.Started).Seconds()*10) / 10, NoToolchain: p.NoToolchain}
+	report.Seconds = math.Round(time.Since(p.Started).Seconds()*10) / 10
 	tell(stderr, &report, p.Compiled)
 	encoded, err := json.Marshal(report)
 	if err != nil {
@@ -146,7 +163,12 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 			return err
 		}
 	}
-	pushLayers(ctx, client, p.Layers, stderr)
+	if p.Record != nil && p.Unchanged == nil {
+		record(ctx, client, p.Record, digest.String(), c.TaskRun, stderr)
+	}
+	if p.Unchanged == nil {
+		pushLayers(ctx, client, p.Layers, stderr)
+	}
 	return nil
 }
 
@@ -171,6 +193,10 @@ func pushTold(ctx context.Context, client *registry.Client, tag name.Tag, img v1
 
 // tell fills in the counts, and says for a person what the build cost.
 func tell(stderr io.Writer, report *Report, compiled string) {
+	if report.Unchanged != nil {
+		fmt.Fprintf(stderr, "build: none, as nothing has changed; %.1f s\n", report.Seconds)
+		return
+	}
 	count, err := readCompiled(compiled)
 	if err != nil {
 		fmt.Fprintf(stderr, "build: %.1f s; how many packages were compiled is not known: %v\n", report.Seconds, err)

@@ -75,8 +75,9 @@ func TestDockerfilesAsTheyAre(t *testing.T) {
 	})
 	built := s.task(t, "slipway-build", v1.TaskRunSpec{
 		Params: v1.Params{
-			{Name: "image", Value: *v1.NewStructuredValues(s.Registry + "/feed-agg:by-hand")},
+			{Name: "image", Value: *v1.NewStructuredValues(s.Images + "feed-agg:by-hand")},
 			{Name: "dockerfile", Value: *v1.NewStructuredValues("Dockerfile.baseline")},
+			{Name: "skip-unchanged", Value: *v1.NewStructuredValues("false")},
 			{Name: "go-proxy", Value: *v1.NewStructuredValues(s.GoProxy)},
 			{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)},
 			{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)},
@@ -86,7 +87,7 @@ func TestDockerfilesAsTheyAre(t *testing.T) {
 	if got, want := built["IMAGE_DIGEST"], line.Result("build", "IMAGE_DIGEST"); got != want {
 		t.Errorf("Dockerfile.baseline without a cache gives %s, with one %s", got, want)
 	}
-	if got, want := built["IMAGE_URL"], s.Registry+"/feed-agg:by-hand"; got != want {
+	if got, want := built["IMAGE_URL"], s.Images+"feed-agg:by-hand"; got != want {
 		t.Errorf("IMAGE_URL is %s, want %s", got, want)
 	}
 	deployed := s.task(t, "slipway-deploy", v1.TaskRunSpec{
@@ -208,11 +209,11 @@ func (s *site) taskLog(t *testing.T, run *v1.TaskRun) string {
 // pull is an image of the registry.
 func (s *site) pull(t *testing.T, repository, digest string) containers.Image {
 	t.Helper()
-	host, options := s.Registry, []name.Option(nil)
-	if s.InsecureRegistry == host {
+	options := []name.Option{}
+	if s.InsecureRegistry == s.Registry {
 		options = append(options, name.Insecure)
 	}
-	ref, err := name.NewDigest(host+"/"+repository+"@"+digest, options...)
+	ref, err := name.NewDigest(s.Images+""+repository+"@"+digest, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,8 +63,9 @@ func TestCapabilitiesAreAMinimum(t *testing.T) {
 			t.Parallel()
 			spec := v1.TaskRunSpec{
 				Params: v1.Params{
-					stringParam("image", s.Registry+"/needs:"+strings.ToLower(string(capability))),
+					stringParam("image", s.Images+"needs:"+strings.ToLower(string(capability))),
 					stringParam("dockerfile", string(capability)+".Dockerfile"),
+					stringParam("skip-unchanged", "false"),
 					{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)},
 					{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)},
 				},

@@ -54,7 +54,7 @@ func connect(ctx context.Context) (err error) {
 	return err
 }
 
-// site is a namespace with Slipway in it.
+// site is a namespace with Slipway in it, and with images of its own.
 type site struct {
 	*flow.Cluster
 	namespace string
@@ -64,7 +64,10 @@ type site struct {
 // test.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{shared.cluster, "slipway-e2e-" + strings.ToLower(rand.Text()[:10])}
+	s := &site{namespace: "slipway-e2e-" + strings.ToLower(rand.Text()[:10])}
+	own := *shared.cluster
+	own.Images += s.namespace + "-"
+	s.Cluster = &own
 	t.Logf("%s: namespace %s", t.Name(), s.namespace)
 	t.Cleanup(func() {
 		err := s.Kube.CoreV1().Namespaces().Delete(context.Background(), s.namespace, metav1.DeleteOptions{})

@@ -89,7 +89,7 @@ func TestBadInput(t *testing.T) {
 				run:  param("manifest-image", "sheet"),
 				task: "deploy", step: "deploy", code: step.ExitBadInput, pushed: true,
 				says: "deploy: image sheet is used in no manifest of the overlay, which has page; use that name in the manifests, or give the image as <name in the manifests>=" +
-					s.Registry + "/page:latest@sha256:…",
+					s.Images + "page:latest@sha256:…",
 			},
 			"no claim": {
 				run: func(run *v1.PipelineRun) {

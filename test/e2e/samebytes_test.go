@@ -71,10 +71,11 @@ func TestSameBytes(t *testing.T) {
 			build := func(toolchain string, caches ...v1.WorkspaceBinding) (digest string, report flow.Report) {
 				results := s.task(t, "slipway-build", v1.TaskRunSpec{
 					Params: v1.Params{
-						stringParam("image", s.Registry+"/greet:"+name),
+						stringParam("image", s.Images+"greet:"+name),
 						stringParam("dockerfile", name+".Dockerfile"),
 						stringParam("go-proxy", s.GoProxy),
 						stringParam("toolchain-cache", toolchain),
+						stringParam("skip-unchanged", "false"),
 						{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)},
 						{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)},
 					},

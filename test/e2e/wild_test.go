@@ -74,11 +74,12 @@ func TestWild(t *testing.T) {
 		}
 		return s.tryTask(t, "slipway-build", v1.TaskRunSpec{
 			Params: v1.Params{
-				stringParam("image", s.Registry+"/wild:"+name),
+				stringParam("image", s.Images+"wild:"+name),
 				stringParam("context", "./"+contexts[name]),
 				stringParam("dockerfile", name+".Dockerfile"),
 				stringParam("target", options.Target),
 				stringParam("go-proxy", s.GoProxy),
+				stringParam("skip-unchanged", "false"),
 				{Name: "build-args", Value: flow.Array(args...)},
 				{Name: "registry-maps", Value: flow.Array(append(s.RegistryMaps, "mirror.corp.example="+s.Registry)...)},
 				{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)},

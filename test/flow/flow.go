@@ -32,6 +32,10 @@ type Cluster struct {
 	// Registry is where images are pushed to, as pods and nodes call it. It
 	// takes pushes without credentials.
 	Registry string
+	// Images is what the names of apps' images start with: Registry and a
+	// slash, or more, so that there are none of them yet. What a registry has
+	// need not be built.
+	Images string
 	// GoProxy is the GOPROXY of builds; empty means Go's own default.
 	GoProxy string
 	// RegistryMaps tells where images of other registries are found, in the
@@ -61,9 +65,11 @@ func Connect(ctx context.Context) (*Cluster, error) {
 	c := &Cluster{Config: config, Kube: kube, Tekton: tektonClient}
 	if cluster.Local() {
 		c.Registry, c.InsecureRegistry, c.GoProxy, c.RegistryMaps = cluster.Registry, cluster.Registry, cluster.GoProxy, cluster.Mirrors()
+		c.Images = c.Registry + "/"
 		return c, nil
 	}
 	c.Registry = os.Getenv("SLIPWAY_REGISTRY")
+	c.Images = c.Registry + "/"
 	return c, c.check(ctx)
 }
 

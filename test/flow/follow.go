@@ -31,6 +31,10 @@ type Report struct {
 	Cached   *int `json:"cached"`
 	// NoToolchain says why Go did not come from the cache; "" if it did.
 	NoToolchain string `json:"noToolchain"`
+	// Unchanged says whose image it is, where nothing was built.
+	Unchanged *struct {
+		By string `json:"by"`
+	} `json:"unchanged"`
 }
 
 // Run is a PipelineRun that ended.

@@ -109,7 +109,7 @@ func (c *Cluster) example(file, namespace string, app App) (string, error) {
 		return "", err
 	}
 	return strings.NewReplacer(
-		"registry.example.com", c.Registry,
+		"registry.example.com/", c.Images,
 		"http://athens.athens.svc.cluster.local", strconv.Quote(c.GoProxy),
 		"https://github.com/example/feed-agg.git", repositoryURL(app.Repository),
 		"example/feed-agg", app.Repository,

@@ -1,0 +1,255 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-ci/slipway/internal/dockerfile"
+	"github.com/slipway-ci/slipway/internal/inputs"
+	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/registry"
+)
+
+// askFor bounds the time that a registry may take to say what it knows of a
+// build's inputs.
+const askFor = 10 * time.Second
+
+// unchanged finds the image that an earlier build has made of the same inputs.
+type unchanged struct {
+	config  *Config
+	host    Host
+	client  *registry.Client
+	source  *source
+	derived *dockerfile.Derived
+	bases   *bases
+	secrets secrets
+	log     *log
+
+	now *inputs.Record // this build's, once it is known
+}
+
+// find completes the plan with that image, or with what push is to record of
+// this build. Whatever stands in the way is told, and means a build; an error
+// is that ctx has ended.
+func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) error {
+	if !u.config.SkipUnchanged {
+		return nil
+	}
+	if u.config.OutputLayout != "" || u.config.OutputTar != "" {
+		u.log.printf("unchanged: not looked for: the params oci-layout-path and tar-path take the image from the build")
+		return nil
+	}
+	now, err := u.inputs(ctx, p, buildArgs)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		u.log.printf("unchanged: not looked for: %v", err)
+		return nil
+	}
+	image, records, err := u.repositories()
+	if err != nil {
+		return err
+	}
+	p.Record = &plan.Record{Repository: records.Name(), File: filepath.Join(u.config.Prepared, "inputs.json")}
+	if err := now.Leave(p.Record.File); err != nil {
+		return fmt.Errorf("write the inputs: %w", err)
+	}
+
+	asking, cancel := context.WithTimeoutCause(ctx, askFor, fmt.Errorf("the registry took over %s", askFor))
+	defer cancel()
+	found, err := u.record(asking, inputs.Tag(records, now.Inputs))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = u.changed(asking, records, now)
+	case err == nil:
+		err = u.holds(asking, found, now, image)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		u.log.printf("unchanged: no: %v", err)
+		return nil
+	}
+	u.log.printf("unchanged: %s was built from the same inputs by %s, %s ago: taken as it is", found.Image, found.By, since(found.Built))
+	for _, note := range u.derived.Network() {
+		u.log.printf("%s:%s reaches the network, and what it would bring today is not known: the params skip-unchanged and unchanged-ttl have it built anew", u.source.name, note.String())
+	}
+	p.Unchanged = &plan.Unchanged{Digest: found.Image, Built: found.Built, By: found.By}
+	return nil
+}
+
+// inputs is the record of this build, without its image. It is made once, before
+// the toolchain adds to the plan what does not decide the image.
+func (u *unchanged) inputs(ctx context.Context, p *plan.Plan, buildArgs []string) (*inputs.Record, error) {
+	if u.now != nil {
+		return u.now, nil
+	}
+	image, _, err := u.repositories()
+	if err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	list, err := u.list(ctx, p, image, buildArgs)
+	if err != nil {
+		return nil, err
+	}
+	u.now = inputs.New(list)
+	u.log.printf("inputs: %s, %d in %.2f s", u.now.Inputs[:12], len(list), time.Since(started).Seconds())
+	return u.now, nil
+}
+
+// repositories are that of the image and that of the records.
+func (u *unchanged) repositories() (image, records name.Repository, err error) {
+	ref, err := name.NewTag(u.config.Image)
+	if err != nil {
+		return image, records, fmt.Errorf("param image: %w", err)
+	}
+	if u.config.UnchangedRepository == "" {
+		return ref.Repository, ref.Repository, nil
+	}
+	if records, err = name.NewRepository(u.config.UnchangedRepository); err != nil {
+		return image, records, fmt.Errorf("param unchanged-repository: %w", err)
+	}
+	return ref.Repository, records, nil
+}
+
+// list is everything declared that decides the image. Not in it is what does
+// not: the caches and the proxy of modules, which go.sum holds to their
+// content, how registries are reached, and the times and owners of files.
+func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repository, buildArgs []string) (inputs.List, error) {
+	written, derived := u.derived.Needed()
+	list := inputs.List{
+		{Kind: inputs.Dockerfile, Value: string(written)},
+		{Kind: inputs.Derived, Value: string(derived)},
+		{Kind: inputs.GoFlags, Value: u.config.GoFlags},
+		{Kind: inputs.Kaniko, Value: u.config.KanikoImage},
+		{Kind: inputs.Platform, Value: u.host.Platform},
+		{Kind: inputs.Repository, Value: image.Name()},
+		{Kind: inputs.Option, Name: "reproducible", Value: fmt.Sprint(p.Reproducible)},
+	}
+	values := map[string]string{} // of an arg that is given twice the last counts
+	for _, arg := range buildArgs {
+		if name, value, _ := strings.Cut(arg, "="); u.derived.Takes(name) {
+			values[name] = value
+		}
+	}
+	for name, value := range values {
+		list = append(list, inputs.Input{Kind: inputs.BuildArg, Name: name, Value: value})
+	}
+	for name, values := range kaniko.Deciding(p.Args) {
+		list = append(list, inputs.Input{Kind: inputs.Option, Name: "--" + name, Value: fmt.Sprintf("%q", values)})
+	}
+	for name, value := range p.Env {
+		list = append(list, inputs.Input{Kind: inputs.Option, Name: name, Value: value})
+	}
+	bases := map[string]string{}
+	for _, base := range u.bases.found {
+		bases[base.image] += " " + base.digest.String() // of several platforms, perhaps
+	}
+	for image, digests := range bases {
+		list = append(list, inputs.Input{Kind: inputs.Base, Name: image, Value: digests})
+	}
+
+	var program inputs.Input
+	var files inputs.List
+	secrets := make(inputs.List, len(u.derived.Secrets))
+	hashing, ctx := errgroup.WithContext(ctx)
+	hashing.Go(func() (err error) {
+		program, err = inputs.OfProgram(u.host.Executable)
+		return err
+	})
+	hashing.Go(func() (err error) {
+		files, err = u.files(ctx)
+		return err
+	})
+	hashing.Go(func() error { // one after the other: each takes memory
+		for i, id := range u.derived.Secrets {
+			content, err := os.ReadFile(u.secrets[id])
+			if err == nil {
+				secrets[i], err = inputs.OfSecret(image.Name(), id, content)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := hashing.Wait(); err != nil {
+		return nil, err
+	}
+	return append(append(append(list, program), files...), secrets...), nil
+}
+
+// files are what the Dockerfile takes of the build context.
+func (u *unchanged) files(ctx context.Context) (inputs.List, error) {
+	root, err := os.OpenRoot(u.source.context)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	ignore, err := u.source.ignore.matcher()
+	if err != nil {
+		return nil, err
+	}
+	return inputs.Context{Root: root, Ignore: ignore, Paths: u.derived.ContextPaths()}.List(ctx)
+}
+
+func (u *unchanged) record(ctx context.Context, tag name.Tag) (*inputs.Record, error) {
+	content, err := u.client.Artifact(ctx, tag, inputs.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	record, err := inputs.Parse(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", tag, err)
+	}
+	return record, nil
+}
+
+// holds makes sure that a record is of these inputs, is not too old, and names
+// an image that is there.
+func (u *unchanged) holds(ctx context.Context, found, now *inputs.Record, image name.Repository) error {
+	age := time.Since(found.Built)
+	switch {
+	case found.Inputs != now.Inputs:
+		return fmt.Errorf("the record under %s is of other inputs, %.12s", inputs.Tag(image, now.Inputs).TagStr(), found.Inputs)
+	case u.config.UnchangedTTL > 0 && age > u.config.UnchangedTTL:
+		return fmt.Errorf("%s was built from the same inputs, but %s ago: the param unchanged-ttl says %s", found.Image, since(found.Built), u.config.UnchangedTTL)
+	}
+	_, err := u.client.Existing(ctx, image.Digest(found.Image))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s was built from the same inputs, but %s has it no more", found.Image, image)
+	}
+	return err
+}
+
+// maxTold is how many changes are named.
+const maxTold = 5
+
+// changed says what is not as it was at the last build, as far as that is
+// known.
+func (u *unchanged) changed(ctx context.Context, records name.Repository, now *inputs.Record) error {
+	last, err := u.record(ctx, inputs.LastTag(records))
+	if err != nil {
+		return errors.New("nothing is known to have been built from these inputs")
+	}
+	changed := now.Changed(last)
+	if more := len(changed) - maxTold; more > 0 {
+		changed = append(changed[:maxTold], fmt.Sprintf("%d more", more))
+	}
+	return fmt.Errorf("changed since the build of %s, %s ago: %s", last.By, since(last.Built), strings.Join(changed, "; "))
+}
+
+func since(t time.Time) time.Duration { return time.Since(t).Round(time.Second) }
