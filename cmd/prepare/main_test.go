@@ -92,6 +92,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"PREPARED_PATH":                        w.path("prepared"),
 		"BUILT_PATH":                           w.path("built"),
 		"PARAM_IMAGE":                          w.host + "/team/app",
+		"PARAM_ARTIFACT":                       "",
 		"PARAM_CONTEXT":                        ".",
 		"PARAM_DOCKERFILE":                     "Dockerfile",
 		"PARAM_TARGET":                         "",

@@ -93,6 +93,8 @@ func newBuilt(t *testing.T, image string) *built {
 		"PARAM_IMAGE":                 image,
 		"PARAM_PUSH":                  "true",
 		"PARAM_PUSH_RETRY":            "1",
+		"PARAM_ARTIFACT":              "",
+		"RESULT_DEPLOY_IMAGE_PATH":    b.path("results/deploy-image"),
 		"RESULT_IMAGE_URL_PATH":       b.path("results/IMAGE_URL"),
 		"RESULT_IMAGE_URLS_PATH":      b.path("results/image-urls"),
 		"RESULT_IMAGE_DIGEST_PATH":    b.path("results/IMAGE_DIGEST"),
@@ -174,7 +176,7 @@ func TestPush(t *testing.T) {
 				t.Fatalf("exit code %d\n%s", code, stderr)
 			}
 			results := b.results(t)
-			if len(results) != 4 || results["image-urls"] != `["`+host+tc.url+`"]` || results["IMAGE_URL"] != host+tc.url || results["IMAGE_DIGEST"] != b.digest.String() {
+			if len(results) != 5 || results["image-urls"] != `["`+host+tc.url+`"]` || results["IMAGE_URL"] != host+tc.url || results["IMAGE_DIGEST"] != b.digest.String() || results["deploy-image"] != "="+host+tc.url+"@"+b.digest.String() {
 				t.Errorf("results %q", results)
 			}
 			var report struct{ Seconds *float64 }
@@ -242,7 +244,7 @@ func TestAPassingFailureIsTriedAgain(t *testing.T) {
 		return false
 	})
 	b := newBuilt(t, host+"/app")
-	if code, stderr := b.run(t); code != 0 || !failed.Load() || len(b.results(t)) != 4 {
+	if code, stderr := b.run(t); code != 0 || !failed.Load() || len(b.results(t)) != 5 {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
+	"github.com/slipway-ci/slipway/internal/artifact"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -28,7 +29,8 @@ type Config struct {
 	Built         string `env:"BUILT_PATH, required"`        // a folder the build step can write
 	SecretsForRun string `env:"SECRETS_PATH, required"`      // a folder in memory that the build step can read
 
-	Image      string `env:"PARAM_IMAGE, required"`
+	Artifact   string `env:"PARAM_ARTIFACT"` // has its words in the place of the next four and the build args
+	Image      string `env:"PARAM_IMAGE"`
 	Context    string `env:"PARAM_CONTEXT, required"`
 	Dockerfile string `env:"PARAM_DOCKERFILE, required"`
 	Target     string `env:"PARAM_TARGET"`
@@ -115,6 +117,14 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 		"--registry-client-certs":      &c.RegistryClientCerts,
 	}); err != nil {
 		return nil, err
+	}
+	artifact, err := artifact.Parse(c.Artifact)
+	if err != nil {
+		return nil, step.BadInput(err)
+	}
+	artifact.Over(&c.Image, &c.Context, &c.Dockerfile, &c.Target, &c.BuildArgs)
+	if c.Image == "" {
+		return nil, step.BadInput(errors.New("param image is empty: name the repository to push to"))
 	}
 	if !c.SkipUnusedStages {
 		return nil, step.BadInput(errors.New(`param skip-unused-stages: "false" is not possible: kaniko has skipped unused stages since v1.26; name the stage to build in the param target`))

@@ -156,6 +156,7 @@ var params = map[string]struct {
 	value   string
 	decides bool
 }{
+	"PARAM_ARTIFACT":                       {"context=other", true},
 	"PARAM_CONTEXT":                        {"other", true},
 	"PARAM_DOCKERFILE":                     {"other.Dockerfile", true},
 	"PARAM_TARGET":                         {"build", true},
@@ -312,10 +313,11 @@ func TestInputs(t *testing.T) {
 		"a template of an arg": {before: func(_ *testing.T, b *declared) {
 			b.arrays["--build-args"], b.arrays["--template-values"] = []string{"VERSION={{.A}}"}, []string{"A=a"}
 		}, change: func(_ *testing.T, b *declared) { b.arrays["--template-values"] = []string{"A=b"} }, counts: true},
-		"the tag":          {change: set("PARAM_IMAGE", "HOST/team/app:v2")},
-		"a layer cache":    {before: set("PARAM_SINGLE_SNAPSHOT", "false"), change: set("PARAM_LAYER_CACHE_REPO", "HOST/layers")},
-		"no cache":         {change: set("WORKSPACE_CACHE_PATH", "")},
-		"when it is built": {change: func(_ *testing.T, b *declared) { b.this.Started = b.this.Started.Add(time.Hour) }},
+		"the tag":                   {change: set("PARAM_IMAGE", "HOST/team/app:v2")},
+		"a layer cache":             {before: set("PARAM_SINGLE_SNAPSHOT", "false"), change: set("PARAM_LAYER_CACHE_REPO", "HOST/layers")},
+		"no cache":                  {change: set("WORKSPACE_CACHE_PATH", "")},
+		"when it is built":          {change: func(_ *testing.T, b *declared) { b.this.Started = b.this.Started.Add(time.Hour) }},
+		"the name in the manifests": {change: set("PARAM_ARTIFACT", "name=app")},
 	}
 	for env, param := range params {
 		if param.value != "" {

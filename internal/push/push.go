@@ -4,6 +4,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sethvargo/go-envconfig"
 
+	"github.com/slipway-ci/slipway/internal/artifact"
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
@@ -33,7 +35,8 @@ type Config struct {
 	Output       string `env:"WORKSPACE_OUTPUT_PATH"`       // "" where none is bound
 	TaskRun      string `env:"TASK_RUN, required"`          // NAMESPACE/NAME of this run
 
-	Image     string `env:"PARAM_IMAGE, required"`
+	Artifact  string `env:"PARAM_ARTIFACT"` // has its words in the place of the next
+	Image     string `env:"PARAM_IMAGE"`
 	Push      bool   `env:"PARAM_PUSH, required"`
 	PushRetry int    `env:"PARAM_PUSH_RETRY, required"`
 	Layout    string `env:"PARAM_OCI_LAYOUT_PATH"`
@@ -41,6 +44,7 @@ type Config struct {
 
 	URLResult    string `env:"RESULT_IMAGE_URL_PATH, required"`
 	URLsResult   string `env:"RESULT_IMAGE_URLS_PATH, required"`
+	DeployResult string `env:"RESULT_DEPLOY_IMAGE_PATH, required"`
 	DigestResult string `env:"RESULT_IMAGE_DIGEST_PATH, required"`
 	ReportResult string `env:"RESULT_BUILD_REPORT_PATH, required"`
 }
@@ -95,6 +99,10 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err := out.check(c.Push); err != nil {
 		return step.BadInput(err)
 	}
+	one, err := artifact.Parse(c.Artifact)
+	if err != nil {
+		return step.BadInput(err)
+	}
 	keychain, err := registry.Credentials(c.DockerConfig)
 	if err != nil {
 		return step.BadInput(err)
@@ -113,7 +121,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return err
 	}
-	destinations, err := tag.Destinations(c.Image, p.Tags, more)
+	destinations, err := tag.Destinations(cmp.Or(one.Image, c.Image), p.Tags, more)
 	if err != nil {
 		return step.BadInput(err)
 	}
@@ -156,6 +164,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 			{c.URLsResult, tag.URLs(destinations)},
 			{c.URLResult, destinations[0].URL},
 			{c.DigestResult, digest.String()},
+			{c.DeployResult, one.Name + "=" + destinations[0].URL + "@" + digest.String()},
 		}...)
 	}
 	for _, result := range results {
