@@ -65,7 +65,7 @@ const module = "ko://github.com/slipway-ci/slipway/"
 
 // folders hold the YAML that is shipped, and what the local cluster and the
 // examples add to it.
-var folders = []string{".", "../pipelines", "../triggers", "../examples/app", "../test/cluster/manifests"}
+var folders = []string{".", "../pipelines", "../triggers", "../examples/app", "../examples/shop", "../test/cluster/manifests"}
 
 // contract is every object of the folders.
 type contract struct {
@@ -464,7 +464,7 @@ func TestPipelines(t *testing.T) {
 				t.Errorf("%s: no Task is named %s", where, pt.TaskRef.Name)
 				continue
 			}
-			joinParams(t, where, pt.Params, task.Spec.Params, pipeline.Spec.Params)
+			joinParams(t, where, slices.Concat(pt.Params, fannedOut(pt.Matrix)), task.Spec.Params, pipeline.Spec.Params)
 			joinWorkspaces(t, where, pt.Workspaces, task.Spec.Workspaces, pipeline.Spec.Workspaces)
 		}
 		for _, match := range taskResult.FindAllStringSubmatch(raw+marshal(t, pipeline.Spec.Results), -1) {
@@ -476,6 +476,17 @@ func TestPipelines(t *testing.T) {
 			}
 		}
 	}
+}
+
+// fannedOut are the params that each TaskRun of a matrix gets one value of.
+func fannedOut(matrix *pipelinev1.Matrix) (params pipelinev1.Params) {
+	if matrix == nil {
+		return nil
+	}
+	for _, param := range matrix.Params {
+		params = append(params, pipelinev1.Param{Name: param.Name, Value: *pipelinev1.NewStructuredValues("one of them")})
+	}
+	return params
 }
 
 // joinParams holds the params given against those declared. outer are the

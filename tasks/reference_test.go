@@ -29,6 +29,9 @@ Every param, workspace and result, as the YAML in [tasks](../tasks) and
 [pipelines](../pipelines) has them. This page is generated from it.
 `)
 	for _, name := range slices.Sorted(maps.Keys(c.pipelines)) {
+		if !strings.HasPrefix(name, "slipway-") {
+			continue // an example's
+		}
 		spec := c.pipelines[name].Spec
 		heading(&doc, "Pipeline", name, spec.Description)
 		paramTable(&doc, spec.Params)

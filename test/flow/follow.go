@@ -17,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/pkg/apis"
+
+	"github.com/slipway-ci/slipway/internal/artifact"
 )
 
 // pollEvery is how often a run's state is asked for.
@@ -40,7 +42,7 @@ type Report struct {
 // Run is a PipelineRun that ended.
 type Run struct {
 	*v1.PipelineRun
-	Tasks map[string]*v1.TaskRun // by the name of the pipeline's task
+	Tasks map[string]*v1.TaskRun // by the name of the pipeline's task; of a matrix build-api
 	// Ended is when each task was seen to have ended, on this machine's clock:
 	// Kubernetes' own times are whole seconds.
 	Ended map[string]time.Time
@@ -68,9 +70,12 @@ func (r *Run) Result(task, name string) string {
 }
 
 // Report is the build's.
-func (r *Run) Report() (Report, error) {
+func (r *Run) Report() (Report, error) { return r.ReportOf("build") }
+
+// ReportOf is that of one of several builds.
+func (r *Run) ReportOf(task string) (Report, error) {
 	var report Report
-	text := r.Result("build", "build-report")
+	text := r.Result(task, "build-report")
 	if err := json.Unmarshal([]byte(text), &report); err != nil {
 		return Report{}, fmt.Errorf("read the result build-report %q of %s: %w", text, r.Name, err)
 	}
@@ -121,7 +126,7 @@ func (c *Cluster) Follow(ctx context.Context, namespace, name string, start time
 			return nil, err
 		}
 		for _, task := range tasks.Items {
-			id := task.Labels["tekton.dev/pipelineTask"]
+			id := taskID(&task)
 			run.Tasks[id] = &task
 			f.task(ctx, id, &task)
 			if _, ended := run.Ended[id]; !ended && task.IsDone() {
@@ -139,6 +144,20 @@ func (c *Cluster) Follow(ctx context.Context, namespace, name string, start time
 		case <-time.After(pollEvery):
 		}
 	}
+}
+
+// taskID is the pipeline's name of a task; build-api is the one of a matrix
+// whose artifact is api.
+func taskID(task *v1.TaskRun) string {
+	id := task.Labels["tekton.dev/pipelineTask"]
+	for _, param := range task.Spec.Params {
+		if param.Name == "artifact" {
+			if one, err := artifact.Parse(param.Value.StringVal); err == nil && one.Name != "" {
+				id += "-" + one.Name
+			}
+		}
+	}
+	return id
 }
 
 type follower struct {

@@ -64,6 +64,7 @@ func levels(ctx context.Context) ([]level, error) {
 		{name: "unit", about: "packages, the contract of tasks and code, step binaries as programs, the example app", commands: []command{
 			root(goTest(unit...)...),
 			{"examples/feed-agg", goTest("./...")},
+			{"examples/shop", []string{"go", "vet", "./..."}},
 		}},
 		{name: "lint", about: "golangci-lint, and modules that are tidy", commands: []command{
 			root("go", "tool", "-modfile=test/tools/go.mod", "golangci-lint", "run"),
