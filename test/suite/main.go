@@ -46,8 +46,8 @@ type command struct {
 var apart = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/e2e", "/test/histories"}
 
 // matrices are the end-to-end tests that build dozens of Dockerfiles, some of
-// them with every combination of caches.
-const matrices = "^(TestSameBytes|TestWild)$"
+// them with every combination of caches, and what is to be timed alone.
+const matrices = "^(TestUnchangedBesideANoOp|TestSameBytes|TestWild)$"
 
 func levels(ctx context.Context) ([]level, error) {
 	list := exec.CommandContext(ctx, "go", "list", "./...")
