@@ -138,7 +138,7 @@ RUN echo "$VERSION" >/www/version && cat /settings/greeting >/www/greeting && mk
 	}
 	set(stringParam("image", own+"/team/page"))
 	set(v1.Param{Name: "registry-certificates", Value: flow.Array(own + "=ca.crt")})
-	set(v1.Param{Name: "destinations", Value: flow.Array(s.Registry + "/page:" + s.namespace)})
+	set(v1.Param{Name: "destinations", Value: flow.Array(s.Images + "page:latest")})
 	set(v1.Param{Name: "immutable-tags", Value: flow.Array("edge")})
 	set(v1.Param{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)})
 	set(v1.Param{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)})
@@ -149,7 +149,7 @@ RUN echo "$VERSION" >/www/version && cat /settings/greeting >/www/greeting && mk
 	if !run.IsSuccessful() {
 		t.Fatal(text)
 	}
-	urls := []string{own + "/team/page:" + commit, own + "/team/page:edge", s.Registry + "/page:" + s.namespace}
+	urls := []string{own + "/team/page:" + commit, own + "/team/page:edge", s.Images + "page:latest"}
 	var digest string
 	for _, result := range run.Status.Results {
 		switch result.Name {

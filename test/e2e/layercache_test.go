@@ -43,7 +43,8 @@ RUN cp /www/index.html /www/copy.html
 		before := asked.Load()
 		run = s.tryTask(t, "slipway-build", v1.TaskRunSpec{
 			Params: append(v1.Params{
-				stringParam("image", s.Registry+"/"+s.namespace+"/page"),
+				stringParam("image", s.Images+"page"),
+				stringParam("skip-unchanged", "false"),
 				stringParam("single-snapshot", "false"),
 				{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)},
 				{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)},
@@ -88,5 +89,5 @@ RUN cp /www/index.html /www/copy.html
 	if _, _, installed := build(t, cache, stringParam("cache-run-layers", "false")); installed != 2 {
 		t.Errorf("without layers of RUN %d packages were installed, want 2", installed)
 	}
-	holdsFiles(t, s.pull(t, s.namespace+"/page", second), map[string]string{"www/copy.html": "another page"})
+	holdsFiles(t, s.pull(t, "page", second), map[string]string{"www/copy.html": "another page"})
 }

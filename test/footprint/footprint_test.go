@@ -77,6 +77,9 @@ func BenchmarkPrepare(b *testing.B) {
 				"PARAM_CONTEXT=.", "PARAM_DOCKERFILE=Dockerfile", "PARAM_GO_PROXY=http://proxy.example", "PARAM_TOOLCHAIN_CACHE=true",
 				"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK=true", "PARAM_REPRODUCIBLE=true", "PARAM_SINGLE_SNAPSHOT=true",
 				"PARAM_SKIP_UNUSED_STAGES=true", "PARAM_USE_NEW_RUN=false", "PARAM_IGNORE_VAR_RUN=true", "HOME=" + root,
+				"PARAM_IMAGE=" + host + "/app:1", "PARAM_SKIP_UNCHANGED=true", "PARAM_KANIKO_IMAGE=kaniko", "PARAM_FORCE=false", "PARAM_LOG_TIMESTAMP=false",
+				"PARAM_IMAGE_DOWNLOAD_RETRY=0", "PARAM_IMAGE_FS_EXTRACT_RETRY=0",
+				"PARAM_LAYER_CACHE_TTL=1h", "PARAM_CACHE_RUN_LAYERS=true", "PARAM_CACHE_COPY_LAYERS=false",
 			}
 			once := func(b *testing.B) { // as each pod has it
 				for _, dir := range []string{"prepared", "built", "secrets"} {
@@ -122,6 +125,8 @@ func BenchmarkPush(b *testing.B) {
 		"PREPARED_PATH=" + root, "HOME=" + root,
 		"RESULT_IMAGE_URL_PATH=" + filepath.Join(root, "url"), "RESULT_IMAGE_DIGEST_PATH=" + filepath.Join(root, "digest"),
 		"RESULT_BUILD_REPORT_PATH=" + filepath.Join(root, "report"),
+		"RESULT_IMAGE_URLS_PATH=" + filepath.Join(root, "urls"), "RESULT_DEPLOY_IMAGE_PATH=" + filepath.Join(root, "deploy"),
+		"PARAM_PUSH=true", "PARAM_PUSH_RETRY=0", "TASK_RUN=team/run",
 	}
 	host := serve(b, empty.Image)
 	measure(b, program, append(env, "PARAM_IMAGE="+host+"/app:1"), []string{"--insecure-registries", "--skip-tls-verify-registries"}, func(*testing.B) {})
