@@ -109,6 +109,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"PARAM_OCI_LAYOUT_PATH":                "",
 		"PARAM_TAR_PATH":                       "",
 		"PARAM_KANIKO_IMAGE":                   "ghcr.io/osscontainertools/kaniko:v1.27.5",
+		"PARAM_CACHE_SIZE":                     "10Gi",
 		"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true", // nothing may leave this machine
 		"PARAM_IMAGE_DOWNLOAD_RETRY":           "1",
 		"PARAM_LAYER_CACHE_REPO":               "",
@@ -238,6 +239,7 @@ func (w *world) still(text string) string {
 	text = regexp.MustCompile(`"started": "[^"]*"`).ReplaceAllString(text, `"started": "TIME"`)
 	text = regexp.MustCompile(`(?s)"baseLayers": \[.*?\]`).ReplaceAllString(text, `"baseLayers": ["sha256:LAYER"]`)
 	text = regexp.MustCompile(`inputs: [0-9a-f]{12}`).ReplaceAllString(text, "inputs: DIGEST")
+	text = regexp.MustCompile(`\.lease-[0-9]+`).ReplaceAllString(text, ".lease-N")
 	text = regexp.MustCompile(`[0-9.]+[kMGT]?B\b`).ReplaceAllString(text, "SIZE")
 	return regexp.MustCompile(`in [0-9.]+ s`).ReplaceAllString(text, "in TIME")
 }

@@ -198,6 +198,7 @@ func (c counted) Read(p []byte) (int, error) {
 // Remove takes the entry digest away.
 func (b BaseImages) Remove(digest v1.Hash) error { return entries(b).remove(digest.String()) }
 
-// Trim removes the entries that were not used for two weeks, and what killed
-// runs have left. It returns how many entries it removed.
-func (b BaseImages) Trim(now time.Time) (int, error) { return entries(b).trim(now) }
+// Trim discards the entries that were not used for two weeks, or not since a
+// time, and what killed runs have left. It returns how many entries it
+// discarded; [Tidy] deletes them.
+func (b BaseImages) Trim(now, since time.Time) (int, error) { return entries(b).trim(now, since) }

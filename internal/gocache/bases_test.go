@@ -162,7 +162,7 @@ func TestTrimRemovesWhatIsNotUsed(t *testing.T) {
 	if _, err := bases.Check(used); err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := bases.Trim(now); err != nil || removed != 1 {
+	if removed, err := bases.Trim(now, time.Time{}); err != nil || removed != 1 {
 		t.Errorf("removed %d, %v", removed, err)
 	}
 	onlyEntries(t, bases, ".staging-new", "not-ours", used.String())

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 )
 
 // entries is a folder of folders that are each named by a digest. An entry is
@@ -43,9 +44,24 @@ func (e entries) commit(temporary, name string) error {
 }
 
 // touch counts as a use of the entry name.
-func (e entries) touch(name string) error {
-	now := time.Now()
-	return os.Chtimes(filepath.Join(string(e), name), now, now)
+func (e entries) touch(name string) error { return touch(filepath.Join(string(e), name)) }
+
+// list are the entries. The error is [fs.ErrNotExist] where there is no folder.
+func (e entries) list() ([]fs.FileInfo, error) {
+	found, err := os.ReadDir(string(e))
+	if err != nil {
+		return nil, err
+	}
+	var infos []fs.FileInfo
+	for _, entry := range found {
+		if _, err := v1.NewHash(entry.Name()); err != nil {
+			continue
+		}
+		if info, err := entry.Info(); err == nil { // or gone by now
+			infos = append(infos, info)
+		}
+	}
+	return infos, nil
 }
 
 // remove renames first, so that a half-removed entry is never read as one.
@@ -60,31 +76,55 @@ func (e entries) remove(name string) error {
 	return os.RemoveAll(aside)
 }
 
-// trim removes the entries that were not used for two weeks, and what killed
-// runs have left. It returns how many entries it removed.
-func (e entries) trim(now time.Time) (int, error) {
-	found, err := os.ReadDir(string(e))
+// trim discards the entries that were not used for two weeks, or not since a
+// time, and what killed runs have left. None is in use: of those that a build
+// has just found it need not have a lock yet. It returns how many entries it
+// discarded.
+func (e entries) trim(now, since time.Time) (int, error) {
+	volume := filepath.Dir(string(e))
+	found, err := e.list()
 	if err != nil {
 		return 0, err
 	}
 	removed := 0
 	for _, entry := range found {
-		info, err := entry.Info()
-		if err != nil {
-			continue // gone by now
+		age := now.Sub(entry.ModTime())
+		if age < leaseFor || age < keepFor && !entry.ModTime().Before(since) {
+			continue
 		}
-		age := now.Sub(info.ModTime())
-		switch _, err := v1.NewHash(entry.Name()); {
-		case err == nil && age > keepFor:
-			if err := e.remove(entry.Name()); err != nil {
-				return removed, err
-			}
-			removed++
-		case strings.HasPrefix(entry.Name(), staging) && age > staleAfter:
-			if err := os.RemoveAll(filepath.Join(string(e), entry.Name())); err != nil {
-				return removed, err
-			}
+		path := filepath.Join(string(e), entry.Name())
+		lock, err := take(path, now)
+		switch {
+		case err == nil:
+			err = errors.Join(discard(volume, path), lock.Close())
+		case errors.Is(err, ErrNoLocks) && age > keepFor:
+			err = discard(volume, path)
+		case errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP):
+			err = discard(volume, path) // nothing that a build uses
+		default:
+			continue // in use
+		}
+		if err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, e.trimStaged(now)
+}
+
+func (e entries) trimStaged(now time.Time) error {
+	found, err := os.ReadDir(string(e))
+	if err != nil {
+		return err
+	}
+	for _, entry := range found {
+		info, err := entry.Info()
+		if err != nil || !strings.HasPrefix(entry.Name(), staging) || now.Sub(info.ModTime()) < staleAfter {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(string(e), entry.Name())); err != nil {
+			return err
 		}
 	}
-	return removed, nil
+	return nil
 }

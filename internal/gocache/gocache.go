@@ -6,17 +6,17 @@
 //	go-mod/     GOMODCACHE of the same
 //	bases/      base images, by the digest of their platform's manifest
 //	toolchains/ what those have at /usr/local/go
+//	usage.json  what they hold, as far as known
+//	trash/      what is to be deleted
 package gocache
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
@@ -33,28 +33,20 @@ const (
 	GoRoots Name = "toolchains"
 )
 
-// Open makes the cache name on the volume ready and returns its folder. The
-// error says why it cannot be used: the volume is read-only or full (it has
-// less than minFree bytes left), or something else is in its place.
+// Open makes the cache name on the volume ready and returns its folder, of Go's
+// caches the current generation's. The error says why it cannot be used: the
+// volume is read-only or full (it has less than minFree bytes left, or next to
+// no files), or something else is in its place.
 //
 // The user of a RUN instruction may be anyone, so all may write: whoever runs
 // builds on a volume is trusted by all others who do.
 func Open(volume string, name Name, minFree int64) (string, error) {
-	dir := filepath.Join(volume, string(name))
-	if err := open(dir); err != nil {
+	dir, err := folder(volume, name)
+	if err != nil {
 		return "", err
 	}
-	if name == GoBuild || name == GoMod {
-		_ = shareNew(dir) // Shared tells
-	}
-	if name == GoBuild {
-		// Go makes these on demand, for its own user only
-		// (cmd/go/internal/cache.Open).
-		for i := range 256 {
-			if err := open(filepath.Join(dir, fmt.Sprintf("%02x", i))); err != nil {
-				return "", err
-			}
-		}
+	if err := ready(dir, name); err != nil {
+		return "", err
 	}
 	probe, err := os.CreateTemp(dir, ".probe-*")
 	if err != nil {
@@ -63,14 +55,56 @@ func Open(volume string, name Name, minFree int64) (string, error) {
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
 		return "", err
 	}
-	free, err := Free(volume)
-	if err != nil {
+	space, err := spaceOf(volume)
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if free < minFree {
-		return "", fmt.Errorf("%s: only %s left on the volume", volume, units.HumanSize(float64(free)))
+	case space.free < minFree:
+		return "", fmt.Errorf("%s: only %s left on the volume", volume, units.HumanSize(float64(space.free)))
+	case minFree > 0 && space.files > 0 && space.freeFiles < minFreeFiles:
+		return "", fmt.Errorf("%s: only %d more files can be made on the volume", volume, space.freeFiles)
 	}
 	return dir, nil
+}
+
+// minFreeFiles is less than what the smallest of builds makes.
+const minFreeFiles = 1000
+
+// folder is where a cache is, or is to be.
+func folder(volume string, name Name) (string, error) {
+	if name == GoBuild || name == GoMod {
+		return current(volume, name)
+	}
+	return filepath.Join(volume, string(name)), nil
+}
+
+// ready makes a cache's folder what the go commands of any user expect.
+func ready(dir string, name Name) error {
+	if err := open(dir); err != nil {
+		return err
+	}
+	if name == GoBuild || name == GoMod {
+		_ = shareNew(dir) // Shared tells
+	}
+	if name == GoBuild {
+		// Go makes these on demand, for its own user only
+		// (cmd/go/internal/cache.Open).
+		for _, sub := range shards() {
+			if err := open(filepath.Join(dir, sub)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// shards are the folders that GOCACHE consists of.
+func shards() []string {
+	names := make([]string, 256)
+	for i := range names {
+		names[i] = fmt.Sprintf("%02x", i)
+	}
+	return names
 }
 
 // open makes dir, or opens the one that is there to all users.
@@ -115,52 +149,19 @@ func Shared(dir string) bool {
 	return err == nil && size > 0
 }
 
-// Free is the number of bytes that can still be written to the volume.
-func Free(volume string) (int64, error) {
+// space is how much there is on a volume.
+type space struct {
+	total, free      int64 // bytes; free is what can still be written
+	files, freeFiles int64 // inodes; 0 where the file system does not count them
+}
+
+func spaceOf(volume string) (space, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(volume, &s); err != nil {
-		return 0, fmt.Errorf("%s: %w", volume, err)
+		return space{}, fmt.Errorf("%s: %w", volume, err)
 	}
-	return int64(s.Bavail) * s.Bsize, nil
-}
-
-// Usage is what a cache holds.
-type Usage struct {
-	Bytes   int64
-	Files   int
-	Partial bool // there was no time to look at all of it
-}
-
-func (u Usage) String() string {
-	if u.Files == 0 {
-		return "empty"
-	}
-	text := units.HumanSize(float64(u.Bytes))
-	if u.Partial {
-		return "over " + text
-	}
-	return text
-}
-
-// Measure counts what is in dir, for the time limit at most. What cannot be
-// read counts as nothing: other builds may be writing and removing.
-func Measure(ctx context.Context, dir string, limit time.Duration) Usage {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	var u Usage
-	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil || !entry.Type().IsRegular() {
-			return nil
-		}
-		if info, err := entry.Info(); err == nil {
-			u.Bytes += info.Size()
-			u.Files++
-		}
-		return nil
-	})
-	u.Partial = err != nil
-	return u
+	return space{
+		total: int64(s.Blocks) * s.Bsize, free: int64(s.Bavail) * s.Bsize,
+		files: int64(s.Files), freeFiles: int64(s.Ffree),
+	}, nil
 }

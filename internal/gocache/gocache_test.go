@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 )
@@ -91,23 +90,6 @@ func TestOpenSaysWhyAVolumeIsOfNoUse(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
-	}
-}
-
-func TestMeasure(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if got := gocache.Measure(t.Context(), dir, time.Minute).String(); got != "empty" {
-		t.Errorf("got %s", got)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "a"), make([]byte, 2000), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := gocache.Measure(t.Context(), dir, time.Minute).String(); got != "2kB" {
-		t.Errorf("got %s", got)
-	}
-	if got := gocache.Measure(t.Context(), dir, 0); !got.Partial {
-		t.Errorf("without time: %v", got)
 	}
 }
 

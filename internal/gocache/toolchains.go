@@ -94,9 +94,10 @@ func (t Toolchains) Open(ctx context.Context, digest v1.Hash) (*Toolchain, error
 // Remove takes away what is known of the image digest.
 func (t Toolchains) Remove(digest v1.Hash) error { return entries(t).remove(digest.String()) }
 
-// Trim removes what was not used for two weeks, and what killed runs have left.
-// It returns how many entries it removed.
-func (t Toolchains) Trim(now time.Time) (int, error) { return entries(t).trim(now) }
+// Trim discards the entries that were not used for two weeks, or not since a
+// time, and what killed runs have left. It returns how many entries it
+// discarded; [Tidy] deletes them.
+func (t Toolchains) Trim(now, since time.Time) (int, error) { return entries(t).trim(now, since) }
 
 // Remember stores what Inspect has found.
 func (t Toolchains) Remember(digest v1.Hash, found *Toolchain) (err error) {

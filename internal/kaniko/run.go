@@ -55,6 +55,7 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		fmt.Fprintf(stderr, "nothing to build: the inputs are those of %s\n", p.Unchanged.Digest)
 		return nil
 	}
+	caches := holdCaches(p.Cache, stderr)
 	if p.Toolchain != nil {
 		if err := setUpToolchain(p.Toolchain); err != nil {
 			return fmt.Errorf("set up Go from the cache: %w; free room on the node, or set the param toolchain-cache to \"false\"", err)
@@ -68,7 +69,9 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		fmt.Fprintf(stderr, "what go commands compile will not be known: %v\n", err)
 	}
 	seen := &lookups{out: stderr, keys: map[string]bool{}}
-	if err := execute(ctx, config.Executor, p, stdout, seen); err != nil {
+	err = execute(ctx, config.Executor, p, stdout, seen)
+	caches.end(ctx)
+	if err != nil {
 		return err
 	}
 	if err := seen.leave(p.Layers); err != nil {

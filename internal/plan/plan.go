@@ -46,6 +46,9 @@ type Plan struct {
 	Links     []Link     `json:"links"`
 	Files     []File     `json:"files"`
 
+	// Cache is what the build has of the cache volume; nil where none is bound.
+	Cache *Cache `json:"cache,omitempty"`
+
 	// NoToolchain says why there is no Toolchain, for a person.
 	NoToolchain string `json:"noToolchain,omitempty"`
 
@@ -91,6 +94,20 @@ type Unchanged struct {
 type Record struct {
 	Repository string `json:"repository"`
 	File       string `json:"file"` // as [github.com/slipway-ci/slipway/internal/inputs.Record] leaves it
+}
+
+// Cache is the cache volume, for the build step to hold what the build uses, and
+// to keep the rest within its budget.
+type Cache struct {
+	Volume     string `json:"volume"`
+	Toolchains string `json:"toolchains,omitempty"` // where the build step sees the volume's; "" for nowhere
+	Size       int64  `json:"size,omitempty"`       // bytes that all caches may hold; 0 for as many as there is room for
+	Repository string `json:"repository,omitempty"` // whose build it is
+	GoBuild    string `json:"goBuild,omitempty"`    // the volume's GOCACHE; "" where it is not used
+	GoMod      string `json:"goMod,omitempty"`      // and its GOMODCACHE
+
+	Holds  []string `json:"holds,omitempty"`  // folders that must stay while the build lasts
+	Leases []string `json:"leases,omitempty"` // files that keep them until the build step does
 }
 
 // Toolchain is Go: a folder at Path whose programs are copies and whose other

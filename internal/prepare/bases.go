@@ -30,7 +30,7 @@ const progressEvery = 5 * time.Second
 type bases struct {
 	client *registry.Client
 	store  gocache.BaseImages // the volume's, or this run's
-	kept   bool               // store is the volume's
+	caches *caches            // whose kept says that store is the volume's
 	inUse  gocache.BaseImages // this run's: what kaniko reads, entries or links to the store's
 	log    *log
 	found  []*base
@@ -106,11 +106,14 @@ func (b *bases) fetch(ctx context.Context, needless func(v1.Hash) bool) error {
 	if err := fetches.Wait(); err != nil {
 		return err
 	}
-	if b.kept {
-		if removed, err := b.store.Trim(time.Now()); err != nil {
+	if b.caches.kept {
+		for _, one := range b.found {
+			b.caches.hold(b.store.Path(one.digest), b.store.Path(one.digest))
+		}
+		if removed, err := b.caches.trim(b.store); err != nil {
 			b.log.printf("bases: removing old ones: %v", err)
 		} else if removed > 0 {
-			b.log.printf("bases: removed %d that no build has used for two weeks", removed)
+			b.log.printf("bases: removed %d that no build has used for long", removed)
 		}
 	}
 	return nil
@@ -160,7 +163,7 @@ func (b *bases) download(ctx context.Context, one *base) error {
 		b.log.printf("base %s: downloaded in %.1f s", one.image, time.Since(started).Seconds())
 		return b.use(one)
 	}
-	if !b.kept || ctx.Err() != nil {
+	if !b.caches.kept || ctx.Err() != nil {
 		return err
 	}
 	b.log.printf("base %s: not cached (%v); downloading it for this build only", one.image, err)

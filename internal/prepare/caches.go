@@ -1,73 +1,143 @@
 package prepare
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/docker/go-units"
-
 	"github.com/slipway-ci/slipway/internal/gocache"
-)
-
-const (
-	// minFree is how much room a cache needs to be of use. A volume that fills
-	// up fails a build where it holds modules; a cache that is left alone only
-	// slows it down.
-	minFree = 256 << 20
-
-	// measureFor bounds the time for telling how much a cache holds.
-	measureFor = 100 * time.Millisecond
+	"github.com/slipway-ci/slipway/internal/plan"
 )
 
 // caches are the folders that a build's caches are in: on the cache volume, or
 // where that has a problem, folders of this run, so that everything else about
 // the build stays the same.
 type caches struct {
-	goBuild string
-	goMod   string
+	volume  string // "" where none is bound
+	goBuild goCache
+	goMod   goCache
 	bases   gocache.BaseImages
 
 	kept bool // the bases outlive the run
+	held []heldEntry
+	log  *log
+
+	repository string // whose build it is
+}
+
+// goCache is one of Go's caches.
+type goCache struct {
+	name gocache.Name
+	dir  string
+	held *gocache.Held // nil where it is this run's
 }
 
 // openCaches never fails for the cache volume's sake.
-func openCaches(ctx context.Context, c *Config, log *log) (*caches, error) {
-	var opened caches
-	var err error
+func openCaches(c *Config, log *log) (*caches, error) {
+	opened := &caches{volume: c.Cache, log: log, repository: c.repository()}
+	opened.goBuild.name, opened.goMod.name = gocache.GoBuild, gocache.GoMod
 	if c.Cache == "" {
 		log.printf("caches: no workspace cache is bound, so this build starts with none")
 	}
-	if opened.goBuild, _, err = openCache(c.Cache, filepath.Join(c.Built, "cache"), gocache.GoBuild, log); err != nil {
-		return nil, err
+	for _, cache := range []*goCache{&opened.goBuild, &opened.goMod} {
+		if c.Cache != "" {
+			held, err := gocache.OpenHeld(c.Cache, cache.name, gocache.MinFree)
+			if err == nil {
+				cache.dir, cache.held = held.Path(), held
+				continue
+			}
+			log.printf("cache %s is not used by this build: %v", cache.name, err)
+		}
+		if err := cache.useOwn(c); err != nil {
+			return nil, err
+		}
 	}
-	if opened.goMod, _, err = openCache(c.Cache, filepath.Join(c.Built, "cache"), gocache.GoMod, log); err != nil {
-		return nil, err
-	}
-	bases, kept, err := openCache(c.Cache, c.Prepared, gocache.Bases, log)
-	if err != nil {
-		return nil, err
-	}
-	opened.bases, opened.kept = gocache.BaseImages(bases), kept
 	if c.Cache != "" {
-		held := make([]string, 2)
-		var measures sync.WaitGroup
-		for i, dir := range []string{opened.goBuild, opened.goMod} {
-			measures.Go(func() {
-				held[i] = fmt.Sprintf("%s %s", filepath.Base(dir), gocache.Measure(ctx, dir, measureFor))
-			})
+		dir, err := gocache.Open(c.Cache, gocache.Bases, gocache.MinFree)
+		if err == nil {
+			opened.bases, opened.kept = gocache.BaseImages(dir), true
+		} else {
+			log.printf("cache %s is not used by this build: %v", gocache.Bases, err)
 		}
-		measures.Wait()
-		if free, err := gocache.Free(c.Cache); err == nil {
-			held = append(held, units.HumanSize(float64(free))+" free")
+		if usage := gocache.ReadUsage(c.Cache); len(usage.Parts) > 0 {
+			log.printf("caches: %s", usage)
 		}
-		log.printf("caches: %s", strings.Join(held, ", "))
 	}
-	return &opened, nil
+	if !opened.kept {
+		dir, err := ownCache(c.Prepared, gocache.Bases)
+		if err != nil {
+			return nil, err
+		}
+		opened.bases = gocache.BaseImages(dir)
+	}
+	return opened, nil
+}
+
+// heldEntry is a base image or a toolchain that the build uses.
+type heldEntry struct {
+	*gocache.Held
+	seen string // where the build step sees it
+}
+
+// hold keeps an entry of the volume from being removed while the build lasts;
+// seen is where the build step sees it. Where that cannot be, its recent use
+// must do.
+func (opened *caches) hold(entry, seen string) {
+	gocache.SetWriter(entry, opened.repository)
+	if held, err := gocache.Hold(entry); err == nil {
+		opened.held = append(opened.held, heldEntry{held, seen})
+	}
+}
+
+// trim discards what nobody has used for long, or not since the last time that
+// there was too much.
+func (opened *caches) trim(store interface {
+	Trim(now, since time.Time) (int, error)
+}) (int, error) {
+	return store.Trim(gocache.Time(opened.volume), gocache.ReadUsage(opened.volume).Kept)
+}
+
+// release ends what is left to end if the build goes no further.
+func (opened *caches) release() error {
+	err := errors.Join(opened.goBuild.held.Release(), opened.goMod.held.Release())
+	for _, held := range opened.held {
+		err = errors.Join(err, held.Release())
+	}
+	return err
+}
+
+// handOver is what the build step needs to know of the volume. From now on it
+// has the time of a lease to start.
+func (opened *caches) handOver(c *Config) *plan.Cache {
+	if opened.volume == "" {
+		return nil
+	}
+	handed := &plan.Cache{Volume: opened.volume, Toolchains: c.Toolchains, Size: c.CacheSize.Value(), Repository: opened.repository}
+	for _, cache := range []struct {
+		*goCache
+		dir *string
+	}{{&opened.goBuild, &handed.GoBuild}, {&opened.goMod, &handed.GoMod}} {
+		if cache.held == nil {
+			continue
+		}
+		*cache.dir = cache.held.Path()
+		handed.Holds = append(handed.Holds, cache.held.Path())
+		lease, err := cache.held.Lease()
+		if err != nil {
+			opened.log.printf("cache %s: %v", cache.name, err)
+			continue
+		}
+		handed.Leases = append(handed.Leases, lease)
+	}
+	for _, held := range opened.held {
+		if err := held.Touch(); err != nil {
+			opened.log.printf("caches: %v", err)
+		}
+		handed.Holds = append(handed.Holds, held.seen)
+	}
+	return handed
 }
 
 // share makes sure that RUN instructions of users other than root can use the
@@ -78,38 +148,34 @@ func (opened *caches) share(c *Config, dockerfile string, line int, log *log) er
 	if line == 0 {
 		return nil
 	}
-	for _, cache := range []struct {
-		name gocache.Name
-		dir  *string
-	}{{gocache.GoBuild, &opened.goBuild}, {gocache.GoMod, &opened.goMod}} {
-		if gocache.Shared(*cache.dir) {
+	for _, cache := range []*goCache{&opened.goBuild, &opened.goMod} {
+		if gocache.Shared(cache.dir) {
 			continue
 		}
 		log.printf("cache %s is not used by this build: %s:%d: the volume has no access control lists, so this user could not add to what root made", cache.name, dockerfile, line)
-		var err error
-		if *cache.dir, _, err = openCache("", filepath.Join(c.Built, "cache"), cache.name, log); err != nil {
+		if err := errors.Join(cache.held.Release(), cache.useOwn(c)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// openCache opens one cache on the volume, or one of this run in fallback.
-// kept says which.
-func openCache(volume, fallback string, name gocache.Name, log *log) (dir string, kept bool, err error) {
-	if volume != "" {
-		dir, err := gocache.Open(volume, name, minFree)
-		if err == nil {
-			return dir, true, nil
-		}
-		log.printf("cache %s is not used by this build: %v", name, err)
+// useOwn makes the cache one of this run.
+func (cache *goCache) useOwn(c *Config) error {
+	var err error
+	cache.held = nil
+	cache.dir, err = ownCache(filepath.Join(c.Built, "cache"), cache.name)
+	return err
+}
+
+// ownCache makes a cache in a folder of this run.
+func ownCache(parent string, name gocache.Name) (string, error) {
+	if err := os.MkdirAll(parent, 0o777); err != nil {
+		return "", fmt.Errorf("make room for %s: %w", name, err)
 	}
-	if err := os.MkdirAll(fallback, 0o777); err != nil {
-		return "", false, fmt.Errorf("make room for %s: %w", name, err)
-	}
-	dir, err = gocache.Open(fallback, name, 0)
+	dir, err := gocache.Open(parent, name, 0)
 	if err != nil {
-		return "", false, fmt.Errorf("make room for %s: %w", name, err)
+		return "", fmt.Errorf("make room for %s: %w", name, err)
 	}
-	return dir, false, nil
+	return dir, nil
 }

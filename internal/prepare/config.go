@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/slipway-ci/slipway/internal/artifact"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
@@ -40,6 +41,8 @@ type Config struct {
 	GoPrivate      string `env:"PARAM_GO_PRIVATE"`
 	GoPrivateProxy string `env:"PARAM_GO_PRIVATE_PROXY"`
 	GoFlags        string `env:"PARAM_GO_FLAGS"`
+
+	CacheSize resource.Quantity `env:"PARAM_CACHE_SIZE"` // of the cache volume, in bytes; 0 for as much as there is
 
 	ToolchainCache bool `env:"PARAM_TOOLCHAIN_CACHE, required"`
 
@@ -129,6 +132,9 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 	if !c.SkipUnusedStages {
 		return nil, step.BadInput(errors.New(`param skip-unused-stages: "false" is not possible: kaniko has skipped unused stages since v1.26; name the stage to build in the param target`))
 	}
+	if c.CacheSize.Sign() < 0 {
+		return nil, step.BadInput(fmt.Errorf("param cache-size: %s is less than nothing: give a size such as 10Gi, or 0 for no limit", &c.CacheSize))
+	}
 	for param, entries := range map[string][]string{"build-args": c.BuildArgs, "labels": c.Labels, "kaniko-env": c.KanikoEnv} {
 		for _, entry := range entries {
 			if key, _, ok := strings.Cut(entry, "="); !ok || key == "" {
@@ -186,6 +192,15 @@ func (c *Config) userArgs() map[string]string {
 		values[key] = value
 	}
 	return values
+}
+
+// repository is whose builds count together: those of one image.
+func (c *Config) repository() string {
+	repository, _, _ := strings.Cut(c.Image, "@")
+	if colon := strings.LastIndex(repository, ":"); colon > strings.LastIndex(repository, "/") {
+		repository = repository[:colon]
+	}
+	return repository
 }
 
 func (c *Config) client() (*registry.Client, error) {

@@ -42,7 +42,7 @@ var goTelemetry = []string{goUserConfig + "/telemetry", "/home/*/.config/go/tele
 // base images and this program itself (for the build step, in whose image it
 // is not) in the folder of the config. args are the array params, as
 // [step.Arrays] reads them.
-func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, stderr io.Writer) error {
+func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, stderr io.Writer) (err error) {
 	c, err := load(ctx, args, env)
 	if err != nil {
 		return err
@@ -73,14 +73,15 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err != nil {
 		return err
 	}
-	caches, err := openCaches(ctx, c, log)
+	caches, err := openCaches(c, log)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, caches.release()) }()
 	bases := &bases{
 		client: client,
 		store:  caches.bases,
-		kept:   caches.kept,
+		caches: caches,
 		inUse:  gocache.BaseImages(filepath.Join(c.Prepared, string(gocache.Bases))),
 		log:    log,
 
@@ -126,7 +127,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if p.Unchanged != nil {
 		return leave(c, host, source, derived, p)
 	}
-	if err := fetchPrivate(ctx, c, source, caches.goMod, log); err != nil {
+	if err := fetchPrivate(ctx, c, source, caches.goMod.dir, log); err != nil {
 		return err
 	}
 	// Not as an ARG: a file that cannot be written fails a build, and this
@@ -139,13 +140,14 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := pullLayers(ctx, client, p.Layers, log); err != nil {
 		return err
 	}
-	toolchain := &toolchain{config: c, host: host, name: source.name, derived: derived, bases: bases, log: log}
+	toolchain := &toolchain{config: c, host: host, name: source.name, derived: derived, bases: bases, caches: caches, log: log}
 	if err := toolchain.use(ctx, p, settings); err != nil {
 		return err
 	}
 	if p.BaseLayers, err = bases.layers(derived.Bases); err != nil {
 		return err
 	}
+	p.Cache = caches.handOver(c)
 	if err := secrets.leave(c.SecretsForRun, derived.Secrets); err != nil {
 		return err
 	}
@@ -174,7 +176,7 @@ func mounted(c *Config, host Host) []string {
 
 // goSettings are for every go command of the build.
 func goSettings(c *Config, caches *caches) map[string]string {
-	settings := map[string]string{"GOCACHE": caches.goBuild, "GOMODCACHE": goModCache}
+	settings := map[string]string{"GOCACHE": caches.goBuild.dir, "GOMODCACHE": goModCache}
 	if c.GoProxy != "" {
 		settings["GOPROXY"] = c.GoProxy
 	}
@@ -221,7 +223,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	p := &plan.Plan{
 		Started:      host.Started.UTC(),
 		Env:          kanikoEnv(c),
-		Links:        []plan.Link{{Path: goModCache, Target: caches.goMod}},
+		Links:        []plan.Link{{Path: goModCache, Target: caches.goMod.dir}},
 		Layout:       filepath.Join(c.Built, "layout"),
 		Reproducible: c.Reproducible,
 		Compression:  c.CompressionLevel,

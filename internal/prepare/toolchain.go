@@ -33,6 +33,7 @@ type toolchain struct {
 	name    string // the Dockerfile's
 	derived *dockerfile.Derived
 	bases   *bases
+	caches  *caches
 	store   gocache.Toolchains // "" where the volume cannot be used
 	log     *log
 }
@@ -57,6 +58,7 @@ func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]s
 	}
 	t.trim()
 	if why == "" {
+		t.caches.hold(filepath.Join(string(t.store), image.digest.String()), filepath.Join(t.config.Toolchains, image.digest.String()))
 		p.Toolchain = &plan.Toolchain{Path: gocache.GoRoot, Tree: gocache.Toolchains(t.config.Toolchains).Tree(image.digest)}
 		if err := t.leaveOut(image); err != nil {
 			return err
@@ -96,7 +98,7 @@ func (t *toolchain) open() gocache.Toolchains {
 	if t.config.Cache == "" {
 		return ""
 	}
-	dir, err := gocache.Open(t.config.Cache, gocache.GoRoots, minFree)
+	dir, err := gocache.Open(t.config.Cache, gocache.GoRoots, gocache.MinFree)
 	if err != nil {
 		t.log.printf("cache %s is not used by this build: %v", gocache.GoRoots, err)
 		return ""
@@ -108,10 +110,10 @@ func (t *toolchain) trim() {
 	if t.store == "" {
 		return
 	}
-	if removed, err := t.store.Trim(time.Now()); err != nil {
+	if removed, err := t.caches.trim(t.store); err != nil {
 		t.log.printf("toolchains: removing old ones: %v", err)
 	} else if removed > 0 {
-		t.log.printf("toolchains: removed %d that no build has used for two weeks", removed)
+		t.log.printf("toolchains: removed %d that no build has used for long", removed)
 	}
 }
 

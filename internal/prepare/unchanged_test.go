@@ -174,6 +174,7 @@ var params = map[string]struct {
 	"PARAM_GO_PRIVATE":                     {"corp.example", false},
 	"PARAM_GO_PRIVATE_PROXY":               {"https://proxy.example", false},
 	"PARAM_TOOLCHAIN_CACHE":                {"true", false},
+	"PARAM_CACHE_SIZE":                     {"1Gi", false},
 	"PARAM_UNCHANGED_TTL":                  {"1h", false},
 	"PARAM_UNCHANGED_REPOSITORY":           {"HOST/records", false},
 	"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": {"false", false},

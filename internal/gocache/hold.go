@@ -1,0 +1,183 @@
+package gocache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Who uses a folder of the volume holds it: a shared lock on the folder itself
+// (flock(2)), which the kernel ends with the process, however that ends. Who
+// removes a folder must take it: an exclusive lock, which there is only while
+// nobody holds it. Nobody ever waits for a lock.
+//
+// A build is several processes, one after the other. From the end of prepare to
+// the start of the build step no process holds anything; for that moment
+// prepare leaves leases, files in the folders that it held. They do not depend
+// on clocks that differ: their age is told by the volume's own time.
+
+// leaseFor is how long a lease counts, whether or not its run is alive. Between
+// the two steps are seconds.
+const leaseFor = 10 * time.Minute
+
+const leasePrefix = ".lease-"
+
+// flock is a variable for tests of file systems that have no locks.
+var flock = unix.Flock
+
+// ErrNoLocks says that the volume's file system has no file locks.
+var ErrNoLocks = errors.New("the file system has no file locks")
+
+// errGone says that a folder was replaced or removed while it was locked.
+var errGone = errors.New("it was removed at this moment")
+
+// Held is a folder that is not removed.
+type Held struct {
+	dir  *os.File
+	path string
+}
+
+// Hold holds the folder dir until Release, or until the process ends. It
+// returns as dir is: what was removed in the meantime is an error.
+func Hold(dir string) (*Held, error) {
+	file, err := lock(dir, unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	return &Held{file, dir}, nil
+}
+
+// lock locks the folder dir without waiting. The error is [unix.EWOULDBLOCK]
+// where another has it.
+func lock(dir string, how int) (*os.File, error) {
+	file, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = flock(int(file.Fd()), how|unix.LOCK_NB)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EINVAL) {
+		err = ErrNoLocks
+	}
+	if err == nil {
+		// Whoever took it may have moved it between our open and our lock.
+		err = stillThere(file, dir)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), file.Close())
+	}
+	return file, nil
+}
+
+func stillThere(file *os.File, path string) error {
+	ours, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Lstat(path); err != nil || !os.SameFile(ours, there) {
+		return errGone
+	}
+	return nil
+}
+
+// Path is the folder that is held.
+func (h *Held) Path() string { return h.path }
+
+// Release gives it back. Of nil it does nothing.
+func (h *Held) Release() error {
+	if h == nil {
+		return nil
+	}
+	return h.dir.Close()
+}
+
+// Touch counts as a use of the folder.
+func (h *Held) Touch() error { return touch(h.path) }
+
+// Lease leaves a lease for the next process of this build to remove, once it
+// holds the folder itself.
+func (h *Held) Lease() (file string, err error) {
+	lease, err := os.CreateTemp(h.path, leasePrefix+"*")
+	if err != nil {
+		return "", err
+	}
+	return lease.Name(), lease.Close()
+}
+
+// take locks dir for removal. It fails while anybody holds the folder, or has a
+// lease of it at the volume's time now.
+func take(dir string, now time.Time) (*os.File, error) {
+	file, err := lock(dir, unix.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), leasePrefix) {
+			continue
+		}
+		if info, err := entry.Info(); err == nil && now.Sub(info.ModTime()) < leaseFor {
+			return nil, errors.Join(fmt.Errorf("%s is another build's", dir), file.Close())
+		}
+	}
+	return file, nil
+}
+
+// Time is what the volume says that time is: a network file system need
+// not agree with this node.
+func Time(volume string) time.Time {
+	file, err := os.CreateTemp(volume, ".time-*")
+	if err != nil {
+		return time.Now()
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return time.Now()
+	}
+	return info.ModTime()
+}
+
+// touch gives path the volume's time.
+func touch(path string) error {
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}, 0)
+}
+
+// trashFolder has what was removed from its place, and is there to be deleted.
+// That can take a while, and is cut off and taken up again at will.
+const trashFolder = "trash"
+
+// discard moves what is at path, on the volume, out of everybody's sight.
+func discard(volume, path string) error {
+	trash := filepath.Join(volume, trashFolder)
+	if err := os.Mkdir(trash, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	aside, err := os.MkdirTemp(trash, "")
+	if err != nil {
+		return err
+	}
+	return os.Rename(path, filepath.Join(aside, filepath.Base(path)))
+}
+
+// emptyTrash deletes what was discarded. Several may do so at the same time.
+func emptyTrash(volume string) error {
+	trash := filepath.Join(volume, trashFolder)
+	entries, err := os.ReadDir(trash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, entry := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(trash, entry.Name())))
+	}
+	return err
+}

@@ -1,0 +1,74 @@
+package kaniko
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/plan"
+)
+
+// tidyFor is how much longer a build may take for the sake of later ones, and
+// only where there is much to tidy.
+const tidyFor = time.Second
+
+// caches is what the build step has to do with the cache volume: nobody removes
+// what the build uses, and beside it the volume is tidied.
+type caches struct {
+	held    []*gocache.Held
+	tidying *gocache.Tidying
+	stderr  io.Writer
+}
+
+// holdCaches takes over from prepare; nil if there is no volume.
+func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
+	if c == nil {
+		return nil
+	}
+	caches := &caches{stderr: stderr}
+	for _, dir := range c.Holds {
+		held, err := gocache.Hold(dir)
+		if err != nil && !errors.Is(err, gocache.ErrNoLocks) {
+			fmt.Fprintf(stderr, "caches: %v; was this step kept waiting for long?\n", err)
+		}
+		if err == nil {
+			caches.held = append(caches.held, held)
+		}
+	}
+	for _, lease := range c.Leases {
+		if err := os.Remove(lease); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(stderr, "caches: %v\n", err)
+		}
+	}
+	caches.tidying = gocache.Tidy(gocache.Budget{
+		Volume: c.Volume, Toolchains: c.Toolchains, Size: c.Size, Repository: c.Repository, GoBuild: c.GoBuild, GoMod: c.GoMod,
+	})
+	return caches
+}
+
+// end lets go of the caches, and says how they are. Nothing of it fails the
+// build.
+func (caches *caches) end(ctx context.Context) {
+	if caches == nil {
+		return
+	}
+	for _, held := range caches.held {
+		if err := held.Release(); err != nil {
+			fmt.Fprintf(caches.stderr, "caches: %v\n", err)
+		}
+	}
+	if ctx.Err() != nil {
+		return // whoever stopped the build does not want to wait
+	}
+	said, err := caches.tidying.End(tidyFor)
+	if err != nil {
+		fmt.Fprintf(caches.stderr, "caches: %v; the next build tries again\n", err)
+	} else if said != "" {
+		fmt.Fprintln(caches.stderr, said)
+	}
+}
