@@ -43,7 +43,7 @@ type command struct {
 
 // apart are packages that are levels of their own: they need a running cluster
 // or an API server, or take longer than the rest together.
-var apart = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/e2e", "/test/histories"}
+var apart = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/e2e", "/test/histories", "/test/volume"}
 
 // matrices are the end-to-end tests that build dozens of Dockerfiles, some of
 // them with every combination of caches, and what is to be timed alone.
@@ -78,7 +78,10 @@ func levels(ctx context.Context) ([]level, error) {
 		{name: "apiserver", about: "deploy against a real API server", commands: []command{root(goTest("./test/apiserver/...")...)}},
 		// Its tests mostly wait for pods: three at a time keep two cores busy.
 		{name: "e2e", about: "the shipped YAML on the cluster", commands: []command{root(goTest("-timeout=40m", "-parallel=3", "-skip="+matrices, "./test/e2e/...")...)}},
-		{name: "matrix", about: "the same image with every cache and none, and Dockerfiles of every make", long: true, commands: []command{root(goTest("-timeout=60m", "-parallel=3", "-run="+matrices, "./test/e2e/...")...)}},
+		{name: "matrix", about: "the same image with every cache and none, Dockerfiles of every make, killed builds, and a small volume", long: true, commands: []command{
+			root(goTest("-timeout=60m", "-parallel=3", "-run="+matrices, "./test/e2e/...")...),
+			root(goTest("-timeout=90m", "./test/volume/...")...),
+		}},
 		{name: "demo", about: "from git push to a running app", commands: []command{root("go", "run", "./test/demo")}},
 		{name: "down", about: "nothing of the cluster is left", always: true, local: true, commands: []command{root(goTest("-run=^TestDown", "./test/cluster/lifecycle")...)}},
 	}, nil

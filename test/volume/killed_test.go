@@ -1,0 +1,129 @@
+package volume
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+var seed = flag.Uint64("seed", rand.Uint64(), "what the kills are drawn from")
+
+// kills is how many steps are killed before their end.
+const kills = 100
+
+// Whenever a step is killed, the next build upon what it left on the volume
+// succeeds, and its image is the one that is built without any cache.
+func TestABuildAfterAKilledOne(t *testing.T) {
+	t.Logf("-seed=%d", *seed)
+	random := rand.New(rand.NewPCG(*seed, 0))
+	s := newSite(t)
+	sources := make([]string, 3)
+	want := make([]string, len(sources))
+	for i := range sources {
+		sources[i] = s.mkdir(t, fmt.Sprintf("source-%d", i))
+		for file, content := range map[string]string{
+			"go.mod":       "module example.com/app\n\ngo 1.24\n",
+			"main.go":      "package main\n\nimport (\n\t\"fmt\"\n\n\t\"example.com/app/word\"\n)\n\nfunc main() { fmt.Println(word.Word) }\n",
+			"word/word.go": fmt.Sprintf("package word\n\nconst Word = \"number %d\"\n", i),
+			"Dockerfile": "FROM golang:alpine AS build\nWORKDIR /src\nCOPY . .\nRUN CGO_ENABLED=0 go build -o /bin/app\n\n" +
+				"FROM gcr.io/distroless/static\nCOPY --from=build /bin/app /bin/app\nENTRYPOINT [\"/bin/app\"]\n",
+		} {
+			path := filepath.Join(sources[i], file)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want[i], _ = s.newPod(t, sources[i], "").run(t)
+		t.Logf("without a cache, source %d is %s", i, want[i])
+	}
+
+	volume := s.mkdir(t, "volume")
+	_, usual := s.newPod(t, sources[0], volume).run(t) // how long steps take
+	killed := map[string]int{}
+	for round := 0; killed["prepare"]+killed["build"]+killed["push"] < kills; round++ {
+		lost := lose(t, volume, random)
+		i := random.IntN(len(sources))
+		victim := s.newPod(t, sources[i], volume)
+		victim.size = []string{"10Gi", "256Mi"}[random.IntN(2)] // with the other there is something to trim
+		at := steps[random.IntN(len(steps))]
+		after := time.Duration(random.Int64N(int64(usual[at])))
+		if lost == "all" && at == "prepare" {
+			after *= 10 // it extracts the toolchain then
+		}
+		if victim.kill(t, at, after) {
+			killed[at]++
+		}
+
+		next := s.newPod(t, sources[i], volume)
+		got, took := next.run(t)
+		if got != want[i] {
+			t.Fatalf("round %d: %s, of which was lost: %s; killed in %s after %s: source %d is %s then, want %s\n%s",
+				round, volume, lost, at, after, i, got, want[i], &next.log)
+		}
+		if lost == "nothing" {
+			usual = took
+		}
+		if err := os.RemoveAll(victim.dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(next.dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("killed: %v", killed)
+}
+
+// lose takes a part of a volume away, so that the next build has to make it.
+func lose(t *testing.T, volume string, random *rand.Rand) string {
+	t.Helper()
+	what := "nothing"
+	if random.IntN(3) == 0 {
+		what = []string{"toolchains", "bases", "go-build*", "all"}[random.IntN(4)]
+	}
+	pattern := what
+	switch what {
+	case "nothing":
+		return what
+	case "all":
+		pattern = "*"
+	}
+	paths, err := filepath.Glob(filepath.Join(volume, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return what
+}
+
+// kill runs a build up to a step, and kills all of that after a time. It
+// reports whether the step had not ended by then.
+func (p *pod) kill(t *testing.T, at string, after time.Duration) bool {
+	t.Helper()
+	for _, name := range steps {
+		cmd := p.step(t, name)
+		if name != at {
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("step %s: %v\n%s", name, err, &p.log)
+			}
+			continue
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+		return cmd.Wait() != nil && !cmd.ProcessState.Exited()
+	}
+	return false
+}
