@@ -24,22 +24,7 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 	sources := make([]string, 3)
 	want := make([]string, len(sources))
 	for i := range sources {
-		sources[i] = s.mkdir(t, fmt.Sprintf("source-%d", i))
-		for file, content := range map[string]string{
-			"go.mod":       "module example.com/app\n\ngo 1.24\n",
-			"main.go":      "package main\n\nimport (\n\t\"fmt\"\n\n\t\"example.com/app/word\"\n)\n\nfunc main() { fmt.Println(word.Word) }\n",
-			"word/word.go": fmt.Sprintf("package word\n\nconst Word = \"number %d\"\n", i),
-			"Dockerfile": "FROM golang:alpine AS build\nWORKDIR /src\nCOPY . .\nRUN CGO_ENABLED=0 go build -o /bin/app\n\n" +
-				"FROM gcr.io/distroless/static\nCOPY --from=build /bin/app /bin/app\nENTRYPOINT [\"/bin/app\"]\n",
-		} {
-			path := filepath.Join(sources[i], file)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
+		sources[i] = s.newSource(t, fmt.Sprintf("source-%d", i), i)
 		want[i], _ = s.newPod(t, sources[i], "").run(t)
 		t.Logf("without a cache, source %d is %s", i, want[i])
 	}
@@ -60,6 +45,7 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 		if victim.kill(t, at, after) {
 			killed[at]++
 		}
+		t.Logf("round %d: lost %s, killed in %s after %s; so far %v", round, lost, at, after.Round(time.Millisecond), killed)
 
 		next := s.newPod(t, sources[i], volume)
 		got, took := next.run(t)
@@ -77,7 +63,6 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("killed: %v", killed)
 }
 
 // lose takes a part of a volume away, so that the next build has to make it.

@@ -1,0 +1,255 @@
+package volume
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Whatever is the matter with the volume: the build succeeds, its image is the
+// same, and the log says which cache was not used and why.
+func TestABuildOnAVolumeWithAFault(t *testing.T) {
+	s := newSite(t)
+	source := s.newSource(t, "source", 0)
+	want, _ := s.newPod(t, source, "").run(t)
+	kept := s.mkdir(t, "kept")
+	if got, _ := s.newPod(t, source, kept).run(t); got != want {
+		t.Fatalf("with caches it is %s, without %s", got, want)
+	}
+	for _, tc := range []struct {
+		name  string
+		fault func(t *testing.T, volume string)
+		// before comes between the steps prepare and build.
+		before func(t *testing.T, volume string)
+		says   []string
+		// mended undoes what no build could; nil where a build does.
+		mended func(t *testing.T, volume string)
+	}{
+		{name: "full", fault: func(t *testing.T, volume string) {
+			mountMemory(t, volume, "size=800m")
+			fill(t, volume, 700<<20)
+		}, mended: unmount, says: []string{
+			"cache go-build is not used by this build: /workspace/cache: only 104.9MB left on the volume",
+			"cache go-mod is not used by this build: /workspace/cache: only 104.9MB left on the volume",
+			"cache bases is not used by this build: /workspace/cache: only 104.9MB left on the volume",
+			"cache toolchains is not used by this build: /workspace/cache: only 104.9MB left on the volume",
+		}},
+		{name: "full before kaniko starts", fault: func(t *testing.T, volume string) {
+			mountMemory(t, volume, "size=800m")
+		}, before: func(t *testing.T, volume string) {
+			space := unix.Statfs_t{}
+			if err := unix.Statfs(volume, &space); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, volume, int64(space.Bavail)*space.Bsize)
+		}, mended: unmount, says: []string{"62 of 62 packages compiled"}},
+		{name: "no more files", fault: func(t *testing.T, volume string) {
+			mountMemory(t, volume, "size=2g,nr_inodes=900")
+		}, mended: unmount, says: []string{"cache go-build is not used by this build: /workspace/cache: only ", "more files can be made on the volume"}},
+		{name: "no more files in the middle of the build", fault: func(t *testing.T, volume string) {
+			mountMemory(t, volume, "size=2g,nr_inodes=1800")
+		}, mended: unmount, says: []string{"no space left on device"}},
+		{name: "read-only", fault: func(t *testing.T, volume string) {
+			mountMemory(t, volume, "size=2g")
+			makeToolchains(t, volume)
+			if err := unix.Mount("", volume, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+				t.Fatal(err)
+			}
+		}, mended: unmount, says: []string{
+			"cache go-build is not used by this build: mkdir /workspace/cache/go-build: read-only file system",
+			"cache toolchains is not used by this build: ",
+		}},
+		{name: "nobody may write", fault: func(t *testing.T, volume string) {
+			for _, name := range []string{"go-build", "go-mod", "bases"} {
+				setImmutable(t, filepath.Join(volume, name), true)
+			}
+		}, mended: func(t *testing.T, volume string) {
+			for _, name := range []string{"go-build", "go-mod", "bases"} {
+				setImmutable(t, filepath.Join(volume, name), false)
+			}
+		}, says: []string{"cache go-mod is not used by this build: ", "operation not permitted"}},
+		{name: "another's", fault: func(t *testing.T, volume string) {
+			each(t, volume, func(path string, info fs.FileInfo) error {
+				if info.Mode()&fs.ModeSymlink == 0 && info.IsDir() && !strings.Contains(path, "sha256:") {
+					if err := os.Chmod(path, 0o700); err != nil {
+						return err
+					}
+				}
+				return os.Lchown(path, 1234, 1234)
+			})
+		}},
+		{name: "foreign files", fault: func(t *testing.T, volume string) {
+			for _, name := range []string{"go-build", "go-mod", "bases", "trash", "usage.json"} {
+				if err := os.RemoveAll(filepath.Join(volume, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, name := range []string{"go-build", "go-mod", "go-build.7", "bases", "trash", "usage.json/x"} {
+				path := filepath.Join(volume, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte("somebody's"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		{name: "every file half-written", fault: func(t *testing.T, volume string) {
+			each(t, volume, func(path string, info fs.FileInfo) error {
+				if !info.Mode().IsRegular() {
+					return nil
+				}
+				return os.Truncate(path, info.Size()/2)
+			})
+		}, says: []string{"what the cache has is not used: damaged: "}},
+	} {
+		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
+			volume := s.mkdir(t, "volume")
+			t.Cleanup(func() {
+				if err := os.RemoveAll(volume); err != nil {
+					t.Error(err)
+				}
+			})
+			if err := os.CopyFS(volume, os.DirFS(kept)); err != nil {
+				t.Fatal(err)
+			}
+			tc.fault(t, volume)
+			first := s.newPod(t, source, volume)
+			if tc.before != nil {
+				first.before = func() { tc.before(t, volume) }
+			}
+			got, _ := first.run(t)
+			if got != want {
+				t.Errorf("the image is %s, without a cache %s", got, want)
+			}
+			for _, text := range tc.says {
+				if !strings.Contains(first.log.String(), text) {
+					t.Errorf("the log does not say %q:\n%s", text, &first.log)
+				}
+			}
+			if tc.mended != nil {
+				tc.mended(t, volume)
+			}
+			// Nobody had to clear anything.
+			if got, _ := s.newPod(t, source, volume).run(t); got != want {
+				t.Errorf("after that the image is %s, without a cache %s", got, want)
+			}
+			last := s.newPod(t, source, volume)
+			if got, _ := last.run(t); got != want {
+				t.Errorf("in the end the image is %s, without a cache %s", got, want)
+			}
+			for _, text := range []string{"not used", "Go is not from the cache"} {
+				if strings.Contains(last.log.String(), text) {
+					t.Errorf("the caches are not used again:\n%s", &last.log)
+				}
+			}
+		})
+	}
+}
+
+// newSource is the app of these tests; n tells one source from another.
+func (s *site) newSource(t *testing.T, name string, n int) string {
+	t.Helper()
+	dir := s.mkdir(t, name)
+	for file, content := range map[string]string{
+		"go.mod":       "module example.com/app\n\ngo 1.24\n",
+		"main.go":      "package main\n\nimport (\n\t\"fmt\"\n\n\t\"example.com/app/word\"\n)\n\nfunc main() { fmt.Println(word.Word) }\n",
+		"word/word.go": fmt.Sprintf("package word\n\nconst Word = \"number %d\"\n", n),
+		"Dockerfile": "FROM golang:alpine AS build\nWORKDIR /src\nCOPY . .\nRUN CGO_ENABLED=0 go build -o /bin/app\n\n" +
+			"FROM gcr.io/distroless/static\nCOPY --from=build /bin/app /bin/app\nENTRYPOINT [\"/bin/app\"]\n",
+	} {
+		path := filepath.Join(dir, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// mountMemory hides a folder behind a file system of its own.
+func mountMemory(t *testing.T, volume, options string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", volume, "tmpfs", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(volume, unix.MNT_DETACH) })
+}
+
+// unmount leaves what is behind it.
+func unmount(t *testing.T, volume string) {
+	t.Helper()
+	if err := unix.Unmount(volume, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fill takes bytes of a volume.
+func fill(t *testing.T, volume string, bytes int64) {
+	t.Helper()
+	file, err := os.Create(filepath.Join(volume, "another's"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, bytes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func makeToolchains(t *testing.T, volume string) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(volume, "toolchains"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// setImmutable makes a folder one that not even root can write, as on a network
+// file system where root is nobody.
+func setImmutable(t *testing.T, dir string, immutable bool) {
+	t.Helper()
+	file, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	const flag = 0x10 // FS_IMMUTABLE_FL of linux/fs.h
+	flags, err := unix.IoctlGetInt(int(file.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if flags |= flag; !immutable {
+		flags &^= flag
+	}
+	if err := unix.IoctlSetPointerInt(int(file.Fd()), unix.FS_IOC_SETFLAGS, flags); err != nil {
+		t.Fatal(err)
+	}
+	if immutable {
+		t.Cleanup(func() { setImmutable(t, dir, false) })
+	}
+}
+
+// each visits everything on a volume.
+func each(t *testing.T, volume string, visit func(path string, info fs.FileInfo) error) {
+	t.Helper()
+	err := filepath.WalkDir(volume, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		return visit(path, info)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
