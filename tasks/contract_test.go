@@ -32,6 +32,7 @@ import (
 	"knative.dev/pkg/apis"
 	"sigs.k8s.io/yaml"
 
+	"github.com/slipway-ci/slipway/internal/checkcache"
 	"github.com/slipway-ci/slipway/internal/cleanup"
 	"github.com/slipway-ci/slipway/internal/deploy"
 	"github.com/slipway-ci/slipway/internal/explain"
@@ -44,7 +45,8 @@ import (
 // configs read what the programs of the steps take from their environment, by
 // the folder of the program and, where there is one, its subcommand.
 var configs = map[string]func(context.Context, envconfig.Lookuper) error{
-	"cmd/cleanup": read[cleanup.Config],
+	"cmd/check-cache": read[checkcache.Config],
+	"cmd/cleanup":     read[cleanup.Config],
 	"cmd/deploy": func(ctx context.Context, env envconfig.Lookuper) error {
 		return deploy.Run(ctx, nil, env, io.Discard) // ends at once: a timeout of 0 is refused
 	},

@@ -38,6 +38,14 @@ func (b BaseImages) Path(digest v1.Hash) string {
 // is [fs.ErrNotExist] where there is none, and otherwise says what is wrong
 // with it. An entry that is right counts as used now.
 func (b BaseImages) Check(digest v1.Hash) (int64, error) {
+	size, err := b.check(digest)
+	if err != nil {
+		return 0, err
+	}
+	return size, entries(b).touch(digest.String())
+}
+
+func (b BaseImages) check(digest v1.Hash) (int64, error) {
 	root, err := os.OpenRoot(b.Path(digest))
 	if err != nil {
 		return 0, err
@@ -75,7 +83,7 @@ func (b BaseImages) Check(digest v1.Hash) (int64, error) {
 	if err := blobs.Wait(); err != nil {
 		return 0, damaged(err)
 	}
-	return size, entries(b).touch(digest.String())
+	return size, nil
 }
 
 // damaged keeps [fs.ErrNotExist] for an entry that is absent.

@@ -74,6 +74,16 @@ func (t Toolchains) Base(digest v1.Hash) string {
 // kept. The error is [fs.ErrNotExist] where nothing is known. What is right
 // counts as used now.
 func (t Toolchains) Open(ctx context.Context, digest v1.Hash) (*Toolchain, error) {
+	found, err := t.check(ctx, digest, false)
+	if err != nil {
+		return nil, err
+	}
+	return found, entries(t).touch(digest.String())
+}
+
+// check is Open without a use; whole makes it read the tree's content in any
+// case.
+func (t Toolchains) check(ctx context.Context, digest v1.Hash, whole bool) (*Toolchain, error) {
 	dir := filepath.Join(string(t), digest.String())
 	content, err := os.ReadFile(filepath.Join(dir, factsFile))
 	if err != nil {
@@ -84,11 +94,11 @@ func (t Toolchains) Open(ctx context.Context, digest v1.Hash) (*Toolchain, error
 		return nil, damaged(err)
 	}
 	if found.Kept {
-		if err := checkTree(ctx, dir); err != nil {
+		if err := checkTree(ctx, dir, whole); err != nil {
 			return nil, damaged(err)
 		}
 	}
-	return &found, entries(t).touch(digest.String())
+	return &found, nil
 }
 
 // Remove takes away what is known of the image digest.
@@ -248,8 +258,9 @@ func contentOf(path string, info fs.FileInfo) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// checkTree compares a tree with its manifest.
-func checkTree(ctx context.Context, dir string) error {
+// checkTree compares a tree with its manifest; its content too if that is to be
+// read whole, or was not for long.
+func checkTree(ctx context.Context, dir string, whole bool) error {
 	manifest := filepath.Join(dir, manifestFile)
 	content, err := os.ReadFile(manifest)
 	if err != nil {
@@ -259,7 +270,7 @@ func checkTree(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	whole := time.Since(info.ModTime()) > checkEvery
+	whole = whole || time.Since(info.ModTime()) > checkEvery
 	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
 	const parts = 4
 	checks, ctx := errgroup.WithContext(ctx)
