@@ -109,6 +109,22 @@ func (h *Held) Lease() (file string, err error) {
 	return lease.Name(), lease.Close()
 }
 
+// alone calls f while nobody else holds the folder. It reports whether that
+// could be and f went well, and the folder is held as before. If not, the
+// folder may not be held any more.
+func (h *Held) alone(f func() error) bool {
+	fd := int(h.dir.Fd())
+	// A lock that cannot be converted is lost (flock(2)).
+	err := flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		err = stillThere(h.dir, h.path)
+	}
+	if err == nil {
+		err = f()
+	}
+	return errors.Join(err, flock(fd, unix.LOCK_SH|unix.LOCK_NB), stillThere(h.dir, h.path)) == nil
+}
+
 // take locks dir for removal. It fails while anybody holds the folder, or has a
 // lease of it at the volume's time now.
 func take(dir string, now time.Time) (*os.File, error) {

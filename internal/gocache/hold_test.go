@@ -45,11 +45,17 @@ func object(t *testing.T, goBuild, name string, size int, age time.Duration) str
 	if err := os.WriteFile(path, make([]byte, size), 0o666); err != nil {
 		t.Fatal(err)
 	}
+	aged(t, path, age)
+	return path
+}
+
+// aged lets a file have been used some time ago.
+func aged(t *testing.T, path string, age time.Duration) {
+	t.Helper()
 	used := time.Now().Add(-age)
 	if err := os.Chtimes(path, used, used); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 func openHeld(t *testing.T, volume string) *gocache.Held {

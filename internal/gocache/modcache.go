@@ -3,6 +3,7 @@ package gocache
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/dirhash"
 	"golang.org/x/sys/unix"
 )
 
@@ -128,21 +130,74 @@ func versionsIn(root, path, dir string) []*modVersion {
 	return found
 }
 
-// UseModules counts as a use of the modules that go.sum files name.
-func UseModules(goMod string, modules []module.Version) {
-	for _, m := range modules {
-		path, err := module.EscapePath(m.Path)
+// Sum is what a go.sum file says of a module: its hash, and that of its go.mod;
+// "" where it says none.
+type Sum struct {
+	module.Version
+	Files, Mod string
+}
+
+// UseModules counts as a use of the modules that go.sum files name, and returns
+// those of which the GOMODCACHE held has something else. A go command would end
+// with an error at the first of them.
+//
+// It takes those away if nobody else uses the cache. It may be the go.sum that
+// is wrong, and then others' builds go well with what is there.
+func UseModules(held *Held, sums []Sum) (different []module.Version, removed bool) {
+	var others []*modVersion
+	for _, sum := range sums {
+		m, err := modVersionOf(held.path, sum.Version)
 		if err != nil {
 			continue
 		}
-		version, err := module.EscapeVersion(m.Version)
-		if err != nil {
-			continue
-		}
+		mod := filepath.Join(m.download(), m.version+".mod")
 		// What any version has that a go.sum names. If it is not there, or
 		// another's to touch, the module goes earlier than it could.
-		_ = touch(filepath.Join(goMod, "cache", "download", filepath.FromSlash(path), "@v", version+".mod"))
+		_ = touch(mod)
+		if m.hasOther(sum, mod) {
+			different, others = append(different, sum.Version), append(others, m)
+		}
 	}
+	if len(others) == 0 {
+		return nil, false
+	}
+	return different, held.alone(func() error {
+		for _, m := range others {
+			for _, kind := range slices.Backward(kinds) {
+				m.files = append(m.files, m.version+kind)
+			}
+			for _, path := range m.paths() {
+				if err := discard(filepath.Dir(held.path), path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func modVersionOf(root string, v module.Version) (*modVersion, error) {
+	path, err := module.EscapePath(v.Path)
+	if err != nil {
+		return nil, err
+	}
+	version, err := module.EscapeVersion(v.Version)
+	if err != nil {
+		return nil, err
+	}
+	return &modVersion{root: root, path: path, version: version}, nil
+}
+
+// hasOther says whether the cache has the version with other content.
+func (m *modVersion) hasOther(sum Sum, mod string) bool {
+	if hash, err := os.ReadFile(filepath.Join(m.download(), m.version+".ziphash")); err == nil && sum.Files != "" && string(hash) != sum.Files {
+		return true
+	}
+	if sum.Mod == "" {
+		return false
+	}
+	hash, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return os.Open(mod) })
+	return err == nil && hash != sum.Mod
 }
 
 // carryModules links the versions that were used since then to another

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/modules"
 	"github.com/slipway-ci/slipway/internal/plan"
 )
 
@@ -138,6 +139,29 @@ func (opened *caches) handOver(c *Config) *plan.Cache {
 		handed.Holds = append(handed.Holds, held.seen)
 	}
 	return handed
+}
+
+// useModules counts as a use of the modules that the source names. Where the
+// volume has another content of one, go commands would refuse it: then it is
+// taken away, or this build has a module cache of its own.
+func (opened *caches) useModules(c *Config, source *source) error {
+	if opened.goMod.held == nil {
+		return nil
+	}
+	var sums []gocache.Sum
+	for _, m := range modules.Private("*", source.goSums(opened.log)...) {
+		sums = append(sums, gocache.Sum{Version: m.Version, Files: m.Sum, Mod: m.ModSum})
+	}
+	different, removed := gocache.UseModules(opened.goMod.held, sums)
+	switch {
+	case len(different) == 0:
+		return nil
+	case removed:
+		opened.log.printf("cache %s: %s has another hash than go.sum says, %d such modules are removed from it", opened.goMod.name, different[0], len(different))
+		return nil
+	}
+	opened.log.printf("cache %s is not used by this build: %s has another hash than go.sum says, and other builds use it", opened.goMod.name, different[0])
+	return errors.Join(opened.goMod.held.Release(), opened.goMod.useOwn(c))
 }
 
 // share makes sure that RUN instructions of users other than root can use the

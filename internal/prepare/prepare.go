@@ -78,6 +78,9 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	defer func() { err = errors.Join(err, caches.release()) }()
+	if err := caches.useModules(c, source); err != nil {
+		return err
+	}
 	bases := &bases{
 		client: client,
 		store:  caches.bases,
