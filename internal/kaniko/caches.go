@@ -33,8 +33,15 @@ func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
 	caches := &caches{stderr: stderr}
 	for _, dir := range c.Holds {
 		held, err := gocache.Hold(dir)
+		if errors.Is(err, fs.ErrNotExist) && (dir == c.GoBuild || dir == c.GoMod) {
+			// The lease was over. Go commands need the folder, even an empty one.
+			fmt.Fprintf(stderr, "caches: %s was removed, as this step has begun so late after prepare: the build starts with an empty one\n", dir)
+			if err = errors.Join(os.Mkdir(dir, 0o777), os.Chmod(dir, 0o777)); err == nil {
+				held, err = gocache.Hold(dir)
+			}
+		}
 		if err != nil && !errors.Is(err, gocache.ErrNoLocks) {
-			fmt.Fprintf(stderr, "caches: %v; was this step kept waiting for long?\n", err)
+			fmt.Fprintf(stderr, "caches: %v\n", err)
 		}
 		if err == nil {
 			caches.held = append(caches.held, held)
@@ -51,9 +58,9 @@ func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
 	return caches
 }
 
-// end lets go of the caches, and says how they are. Nothing of it fails the
-// build.
-func (caches *caches) end(ctx context.Context) {
+// end lets go of the caches, and says how they are, unless the build failed:
+// then kaniko has the last word. Nothing of it fails the build.
+func (caches *caches) end(ctx context.Context, failed error) {
 	if caches == nil {
 		return
 	}
@@ -66,6 +73,9 @@ func (caches *caches) end(ctx context.Context) {
 		return // whoever stopped the build does not want to wait
 	}
 	said, err := caches.tidying.End(tidyFor)
+	if failed != nil {
+		return
+	}
 	if err != nil {
 		fmt.Fprintf(caches.stderr, "caches: %v; the next build tries again\n", err)
 	} else if said != "" {

@@ -70,7 +70,7 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	}
 	seen := &lookups{out: stderr, keys: map[string]bool{}}
 	err = execute(ctx, config.Executor, p, stdout, seen)
-	caches.end(ctx)
+	caches.end(ctx, err)
 	if err != nil {
 		return err
 	}
