@@ -84,16 +84,19 @@ func (u Usage) items(volume, toolchains string) ([]item, error) {
 }
 
 // keptSince is since when things must have been used so that they are no more
-// than stay: those that were used last.
-func keptSince(all []item, stay Part) time.Time {
+// than stay, those that were used last, and how many bytes go then.
+func keptSince(all []item, stay Part) (since time.Time, gone int64) {
 	slices.SortFunc(all, func(a, b item) int { return b.used.Compare(a.used) })
 	var sum Part
 	for _, one := range all {
 		sum.Bytes += one.bytes
 		sum.Files += one.files
-		if sum.Bytes > stay.Bytes || sum.Files > stay.Files {
-			return one.used.Add(time.Nanosecond)
+		if since.IsZero() && (sum.Bytes > stay.Bytes || sum.Files > stay.Files) {
+			since = one.used.Add(time.Nanosecond)
+		}
+		if one.used.Before(since) {
+			gone += one.bytes
 		}
 	}
-	return time.Time{}
+	return since, gone
 }

@@ -6,3 +6,6 @@ func SetFlock(f func(fd, how int) error) (restore func()) {
 	flock = f
 	return func() { flock = was }
 }
+
+// Beside is closed when what goes on beside the build has ended.
+func (t *Tidying) Beside() <-chan struct{} { return t.beside }

@@ -79,7 +79,7 @@ func TestNothingGoesThatABuildHolds(t *testing.T) {
 	old := object(t, held.Path(), "00old-d", 1<<20, 48*time.Hour)
 	kept := object(t, held.Path(), "01new-d", 1<<20, time.Hour)
 	said := tidy(t, volume, 2<<20)
-	if !strings.Contains(said, "; removed 1.0") {
+	if !strings.Contains(said, "; removing 1.0") {
 		t.Errorf("the log says %q", said)
 	}
 	if !exists(old) || !exists(kept) {

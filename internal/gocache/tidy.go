@@ -32,7 +32,7 @@ type Tidying struct {
 	lock   *os.File // nil where another one tidies
 	usage  Usage
 	since  time.Time // carry what was used since then; zero where nothing has to go
-	before int64     // bytes, where something has to go
+	gone   int64     // bytes that go then
 	err    error
 }
 
@@ -83,7 +83,7 @@ func (t *Tidying) first() error {
 	if err != nil {
 		return err
 	}
-	t.since, t.before = keptSince(all, stay), t.usage.Bytes()
+	t.since, t.gone = keptSince(all, stay)
 	return t.carry(time.Time{})
 }
 
@@ -160,17 +160,21 @@ func (t *Tidying) last() (string, error) {
 			err = errors.Join(err, t.startAnew())
 		}
 	}
-	usage, measureErr := t.usage.measure(t.Volume, t.Toolchains)
-	if measureErr != nil {
-		return "", errors.Join(err, measureErr)
+	if t.since.IsZero() {
+		usage, measureErr := t.usage.measure(t.Volume, t.Toolchains)
+		if measureErr != nil {
+			return "", errors.Join(err, measureErr)
+		}
+		t.usage = usage
+	} else {
+		// The new generation takes long to measure: that is for beside the
+		// next build.
+		t.usage.Kept = t.since
 	}
-	if !t.since.IsZero() {
-		usage.Kept = t.since
-	}
-	if err := errors.Join(err, usage.write(t.Volume)); err != nil {
+	if err := errors.Join(err, t.usage.write(t.Volume)); err != nil {
 		return "", err
 	}
-	return t.say(usage), nil
+	return t.say(), nil
 }
 
 // succeed makes the next generations the current ones.
@@ -206,17 +210,16 @@ func (t *Tidying) startAnew() error {
 	return nil
 }
 
-func (t *Tidying) say(usage Usage) string {
-	text := fmt.Sprintf("caches: %s; %s", usage, units.HumanSize(float64(usage.Bytes())))
+func (t *Tidying) say() string {
+	text := fmt.Sprintf("caches: %s; %s", t.usage, units.HumanSize(float64(t.usage.Bytes())))
 	if t.Size > 0 {
 		text += " of " + units.HumanSize(float64(t.Size))
 	}
-	if by := usage.ByRepository(); by != "" {
+	if by := t.usage.ByRepository(); by != "" {
 		text += ", written by " + by
 	}
 	if !t.since.IsZero() {
-		text += fmt.Sprintf("; removed %s that no build has used since %s",
-			units.HumanSize(float64(max(t.before-usage.Bytes(), 0))), t.since.UTC().Format(time.DateTime))
+		text += fmt.Sprintf("; removing %s that no build has used since %s", units.HumanSize(float64(t.gone)), t.since.UTC().Format(time.DateTime))
 	}
 	return text
 }

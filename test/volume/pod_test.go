@@ -191,11 +191,7 @@ type pod struct {
 
 func (s *site) newPod(t *testing.T, source, volume string) *pod {
 	t.Helper()
-	dir, err := os.MkdirTemp(s.root, "pod-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := t.TempDir()
 	p := &pod{site: s, dir: dir, source: source, volume: volume, size: "10Gi"}
 	for _, name := range []string{"root", "prepared", "built", "secrets", "results", "none"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
