@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -24,6 +25,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	tekton "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/slipway-ci/slipway/test/cluster/parts"
 )
@@ -35,6 +38,7 @@ type site struct {
 	registry string
 	programs string // prepare and push
 	kaniko   string // its executor
+	task     tekton.Task
 }
 
 func newSite(t *testing.T) *site {
@@ -54,6 +58,13 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.kaniko = filepath.Join(kaniko, "executor")
+	content, err := os.ReadFile("../../tasks/build.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(content, &s.task); err != nil {
+		t.Fatal(err)
+	}
 	s.pushBases(t)
 	return s
 }
@@ -209,7 +220,7 @@ var steps = []string{"prepare", "build", "push"}
 // step is a step's container, with what tasks/build.yaml mounts into it.
 func (p *pod) step(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
-	c := container{Root: p.path("root"), Env: []string{"PREPARED_PATH=/slipway", "BUILT_PATH=/slipway-built", "HOME=/root"}}
+	c := container{Root: p.path("root"), Env: []string{"HOME=/root"}}
 	volumes := func(toolchains string) {
 		c.Mounts = append(c.Mounts, mount{p.source, "/workspace/source", true})
 		if p.volume == "" {
@@ -227,32 +238,74 @@ func (p *pod) step(t *testing.T, name string) *exec.Cmd {
 	switch name {
 	case "prepare":
 		volumes("")
-		c.Command = []string{"/ko-app/prepare", "--registry-mirrors", p.registry, "--registry-maps", "gcr.io=" + p.registry, "--insecure-registries", p.registry}
 		c.Mounts = append(c.Mounts, mount{p.path("prepared"), "/slipway", false}, mount{p.path("built"), "/slipway-built", false},
 			mount{p.path("secrets"), "/slipway-secrets", false}, mount{filepath.Join(p.programs, "prepare"), "/ko-app/prepare", true})
-		c.Env = append(c.Env, "WORKSPACE_SOURCE_PATH=/workspace/source", "SECRETS_PATH=/slipway-secrets", "PARAM_CONTEXT=.", "PARAM_DOCKERFILE=Dockerfile",
-			"PARAM_IMAGE="+p.registry+"/app", "PARAM_CACHE_SIZE="+p.size, "PARAM_TOOLCHAIN_CACHE=true", "PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK=true",
-			"PARAM_REPRODUCIBLE=true", "PARAM_SINGLE_SNAPSHOT=true", "PARAM_SKIP_UNUSED_STAGES=true", "PARAM_USE_NEW_RUN=false",
-			"PARAM_IGNORE_VAR_RUN=true", "PARAM_COMPRESSION_LEVEL=1", "PARAM_KANIKO_VERBOSITY=info")
-		if p.volume != "" {
-			c.Env = append(c.Env, "WORKSPACE_CACHE_PATH=/workspace/cache", "WORKSPACE_TOOLCHAINS_PATH=/workspace/toolchains")
-		}
 	case "build":
 		volumes(p.path("none"))
 		c.alone = true
-		c.Command = []string{"/slipway/bin/prepare", "run-kaniko"}
-		c.Env = append(c.Env, "KANIKO_EXECUTOR=/kaniko/executor", "PATH=/kaniko", "USER=root")
+		c.Env = append(c.Env, "PATH=/kaniko", "USER=root") // of kaniko's image
 		c.Mounts = append(c.Mounts, mount{p.path("prepared"), "/slipway", true}, mount{p.path("built"), "/slipway-built", false},
 			mount{p.path("secrets"), "/slipway-secrets", true}, mount{p.kaniko, "/kaniko/executor", true})
 	case "push":
-		c.Command = []string{"/ko-app/push", "--insecure-registries", p.registry}
 		c.Mounts = append(c.Mounts, mount{p.path("prepared"), "/slipway", true}, mount{p.path("built"), "/slipway-built", true},
 			mount{filepath.Join(p.programs, "push"), "/ko-app/push", true}, mount{p.path("results"), "/results", false})
-		c.Env = append(c.Env, "PARAM_IMAGE="+p.registry+"/app", "RESULT_IMAGE_URL_PATH=/results/url", "RESULT_IMAGE_DIGEST_PATH=/results/digest", "RESULT_BUILD_REPORT_PATH=/results/report")
+	}
+	for _, step := range p.task.Spec.Steps {
+		if step.Name != name {
+			continue
+		}
+		c.Command = step.Command
+		for _, arg := range step.Args {
+			c.Command = append(c.Command, p.expand(arg)...)
+		}
+		for _, variable := range step.Env {
+			c.Env = append(c.Env, variable.Name+"="+strings.Join(p.expand(variable.Value), ""))
+		}
 	}
 	cmd := c.command(t)
 	cmd.Stdout, cmd.Stderr = &p.log, &p.log
 	return cmd
+}
+
+// variable is what Tekton replaces in a step.
+var variable = regexp.MustCompile(`\$\((params|workspaces|results)\.([a-zA-Z-_]+)(\.path|\[\*\])?\)`)
+
+// expand is what Tekton makes of an argument or a value: several of an array.
+func (p *pod) expand(text string) []string {
+	given := map[string][]string{
+		"image": {p.registry + "/app"}, "cache-size": {p.size}, "skip-default-registry-fallback": {"true"},
+		"registry-mirrors": {p.registry}, "registry-maps": {"gcr.io=" + p.registry}, "insecure-registries": {p.registry},
+	}
+	bound := map[string]string{"source": "/workspace/source"}
+	if p.volume != "" {
+		bound["cache"], bound["toolchains"] = "/workspace/cache", "/workspace/toolchains"
+	}
+	value := func(match []string) []string {
+		switch match[1] {
+		case "workspaces":
+			return []string{bound[match[2]]}
+		case "results":
+			return []string{"/results/" + match[2]}
+		}
+		if values, ok := given[match[2]]; ok {
+			return values
+		}
+		for _, param := range p.task.Spec.Params {
+			if param.Name == match[2] && param.Default != nil {
+				if param.Type == tekton.ParamTypeArray {
+					return param.Default.ArrayVal
+				}
+				return []string{param.Default.StringVal}
+			}
+		}
+		return nil
+	}
+	if match := variable.FindStringSubmatch(text); match != nil && match[0] == text {
+		return value(match)
+	}
+	return []string{variable.ReplaceAllStringFunc(text, func(one string) string {
+		return strings.Join(value(variable.FindStringSubmatch(one)), "")
+	})}
 }
 
 // run runs a build to its end, and returns the image's digest and how long each
@@ -270,7 +323,7 @@ func (p *pod) run(t *testing.T) (digest string, took map[string]time.Duration) {
 		}
 		took[name] = time.Since(started)
 	}
-	content, err := os.ReadFile(p.path("results/digest"))
+	content, err := os.ReadFile(p.path("results/IMAGE_DIGEST"))
 	if err != nil {
 		t.Fatal(err)
 	}
