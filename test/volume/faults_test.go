@@ -24,9 +24,7 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		fault func(t *testing.T, volume string)
-		// before comes between the steps prepare and build.
-		before func(t *testing.T, volume string)
-		says   []string
+		says  []string
 		// mended undoes what no build could; nil where a build does.
 		mended func(t *testing.T, volume string)
 	}{
@@ -39,15 +37,6 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 			"cache bases is not used by this build: /workspace/cache: only 104.9MB left on the volume",
 			"cache toolchains is not used by this build: /workspace/cache: only 104.9MB left on the volume",
 		}},
-		{name: "full before kaniko starts", fault: func(t *testing.T, volume string) {
-			mountMemory(t, volume, "size=800m")
-		}, before: func(t *testing.T, volume string) {
-			space := unix.Statfs_t{}
-			if err := unix.Statfs(volume, &space); err != nil {
-				t.Fatal(err)
-			}
-			fill(t, volume, int64(space.Bavail)*space.Bsize)
-		}, mended: unmount, says: []string{"62 of 62 packages compiled"}},
 		{name: "no more files", fault: func(t *testing.T, volume string) {
 			mountMemory(t, volume, "size=2g,nr_inodes=900")
 		}, mended: unmount, says: []string{"cache go-build is not used by this build: /workspace/cache: only ", "more files can be made on the volume"}},
@@ -120,9 +109,6 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 			}
 			tc.fault(t, volume)
 			first := s.newPod(t, source, volume)
-			if tc.before != nil {
-				first.before = func() { tc.before(t, volume) }
-			}
 			got, _ := first.run(t)
 			if got != want {
 				t.Errorf("the image is %s, without a cache %s", got, want)

@@ -196,8 +196,6 @@ type pod struct {
 	volume string // the claim; "" for none
 	size   string // the param cache-size
 	log    bytes.Buffer
-
-	before func() // what happens before the step build; nil for nothing
 }
 
 func (s *site) newPod(t *testing.T, source, volume string) *pod {
@@ -314,9 +312,6 @@ func (p *pod) run(t *testing.T) (digest string, took map[string]time.Duration) {
 	t.Helper()
 	took = map[string]time.Duration{}
 	for _, name := range steps {
-		if name == "build" && p.before != nil {
-			p.before()
-		}
 		started := time.Now()
 		if err := p.step(t, name).Run(); err != nil {
 			t.Fatalf("step %s: %v\n%s", name, err, &p.log)
