@@ -140,7 +140,7 @@ func TestABuildFindsWhatTheLastOneMade(t *testing.T) {
 		}
 	}
 	// As kaniko itself would have it there.
-	tag := w.index.Repository.Tag(b)
+	tag := w.index.Tag(b)
 	if _, err := remote.Image(tag); err != nil {
 		t.Error(err)
 	}
@@ -199,11 +199,11 @@ func TestFaultsOfTheRegistry(t *testing.T) {
 	a, b := keyOf("a"), keyOf("b")
 	w.build(0, true, a, b)
 	// Somebody has removed an entry.
-	found, err := remote.Head(w.index.Repository.Tag(a))
+	found, err := remote.Head(w.index.Tag(a))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, ref := range []name.Reference{w.index.Repository.Tag(a), w.index.Repository.Digest(found.Digest.String())} {
+	for _, ref := range []name.Reference{w.index.Tag(a), w.index.Digest(found.Digest.String())} {
 		if err := remote.Delete(ref); err != nil {
 			t.Fatal(err)
 		}

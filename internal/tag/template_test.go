@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/slipway-ci/slipway/internal/tag"
 )
@@ -49,7 +50,7 @@ func TestExpandRefuses(t *testing.T) {
 		"{{.BROKEN}}":                           "variable BROKEN: out of order",
 		`{{env "PASSWORD"}}`:                    `1: function "env" not defined`,
 		`{{cmd "id"}}`:                          `1: function "cmd" not defined`,
-		`{{printf "%999999d" 1}}`:               "function printf is not among and, default, eq, lower, ne, not, or, replace, trimPrefix, trimSuffix, trunc, upper",
+		`{{printf "%999999d" 1}}`:               `1: function "printf" not defined`,
 		"{{range 1000000000}}{{end}}":           "is more than a template here can have: variables, pipelines, functions and if",
 		`{{define "x"}}{{end}}{{template "x"}}`: `{{template "x"}} is more than a template here can have`,
 		"{{$x := .IMAGE_TAG}}{{$x}}":            "is more than a template here can have",
@@ -58,7 +59,13 @@ func TestExpandRefuses(t *testing.T) {
 		"{{with .IMAGE_TAG}}{{.}}{{end}}":       "is more than a template here can have",
 		"{{break}}":                             "{{break}} outside {{range}}",
 		"{{.IMAGE_TAG":                          "1: unclosed action",
-		"{{trunc .IMAGE_TAG}}":                  "wrong number of args for trunc",
+		"{{trunc .IMAGE_TAG}}":                  "trunc: wrong number of arguments",
+		`{{"x" .IMAGE_TAG}}`:                    `"x" is no function`,
+		`{{.IMAGE_TAG | "x"}}`:                  "non executable command in pipeline stage 2",
+		`{{trunc "x" .IMAGE_TAG}}`:              "trunc: x is no number",
+		`{{lower 1}}`:                           "lower: 1 is no text",
+		`{{eq 1 "1"}}`:                          "eq: 1 and 1 are not of one kind",
+		`{{trunc 1.5 .IMAGE_TAG}}`:              "1.5 is no whole number",
 		strings.Repeat("{{.LONG}}", 65):         "it yields more than 65536 bytes",
 		"{{" + strings.Repeat("x", 64<<10):      "it has more than 65536 bytes",
 		`{{.LONG` + strings.Repeat(` | replace "x" "xxxxxxxxxx"`, 20) + "}}": "it yields more than 65536 bytes",
@@ -66,6 +73,35 @@ func TestExpandRefuses(t *testing.T) {
 		got, err := tag.Expand(text, variables())
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s: got %.60q, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+// What is expanded here is expanded as text/template does it.
+func TestExpandAsTextTemplateDoes(t *testing.T) {
+	t.Parallel()
+	values := map[string]string{"IMAGE_TAG": "v1", "IMAGE_NAME": "app", "EMPTY": ""}
+	vars := tag.Variables{}
+	for name, value := range values {
+		vars[name] = tag.Literal(value)
+	}
+	for _, text := range []string{
+		"", "plain", "{{.IMAGE_TAG}}", "a {{- .IMAGE_TAG -}} b", "{{/* x */}}", "{{- /* x */ -}}\n x", `{{"\u00e9\n"}}{{` + "`raw`" + `}}`,
+		"{{if .EMPTY}}y{{end}}", "{{if .EMPTY}}y{{else}}n{{end}}", "{{if not .EMPTY}}{{if .IMAGE_TAG}}z{{end}}{{end}}",
+		`{{if eq .IMAGE_TAG "v0" "v1"}}y{{else if ne .IMAGE_NAME "app"}}m{{else}}n{{end}}`,
+		"{{and .IMAGE_TAG .EMPTY .IMAGE_NAME}}", "{{or .EMPTY .IMAGE_NAME}}", "{{or .EMPTY}}", "{{not .EMPTY}}", "{{and 0 true}}", "{{or 0 3}}",
+		`{{.IMAGE_NAME | eq "app"}}`, `{{(or .EMPTY "x") | ne "x"}}`, "{{true}} {{-7}} {{0x10}}", "{{define `x`}}{{end}}{{.IMAGE_TAG}}", "{{define `x`}}{{end}}",
+	} {
+		parsed, err := template.New("").Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want strings.Builder
+		if err := parsed.Execute(&want, values); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if got, err := tag.Expand(text, vars); err != nil || got != want.String() {
+			t.Errorf("%s: got %q, %v, text/template has %q", text, got, err, want.String())
 		}
 	}
 }
