@@ -106,8 +106,22 @@ func TestAsGitSays(t *testing.T) {
 		"annotated tags, the newest":   func(c *clone) { c.git("tag", "-am", "x", "v2"); c.git("tag", "-am", "x", "v1") },
 		"a tag of a tag":               func(c *clone) { c.git("tag", "-am", "x", "v1"); c.git("tag", "-am", "x", "v2", "v1") },
 		"a tag before":                 func(c *clone) { c.git("tag", "v1"); c.commit("a", "2"); c.commit("a", "3") },
-		"packed":                       func(c *clone) { c.git("tag", "-am", "x", "v1"); c.commit("a", "2"); c.git("gc", "-q") },
-		"detached":                     func(c *clone) { c.git("checkout", "-q", "--detach") },
+		"the nearest tag is not the newest": func(c *clone) {
+			c.git("checkout", "-q", "-b", "side")
+			for i := range 3 {
+				c.commit("side", fmt.Sprint(i))
+			}
+			c.git("tag", "nearest")
+			c.git("checkout", "-q", "main")
+			c.commit("a", "2")
+			c.git("tag", "newest")
+			for i := range 5 {
+				c.commit("a", fmt.Sprint("x", i))
+			}
+			c.git("merge", "-q", "-m", "x", "side")
+		},
+		"packed":   func(c *clone) { c.git("tag", "-am", "x", "v1"); c.commit("a", "2"); c.git("gc", "-q") },
+		"detached": func(c *clone) { c.git("checkout", "-q", "--detach") },
 		"changed, of one size": func(c *clone) {
 			c.write("app/b", "2")
 		},
