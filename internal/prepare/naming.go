@@ -35,7 +35,7 @@ func newNaming(c *Config, host Host) (*naming, error) {
 		},
 	}
 	var err error
-	if n.variables, err = tag.TemplateValues(c.TemplateValues, n.source); err != nil {
+	if n.variables, err = tag.TemplateValues(c.TemplateValues, &n.source); err != nil {
 		return nil, step.BadInput(fmt.Errorf("param template-values: %w", err))
 	}
 	return n, nil

@@ -158,8 +158,9 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // TemplateValues are the variables of the param template-values, each
 // NAME=VALUE, over those that skaffold's customTemplate has: GIT, DATE, SHA and
-// INPUT_DIGEST. A value may be a policy; it is no template.
-func TemplateValues(values []string, s Source) (Variables, error) {
+// INPUT_DIGEST. A value may be a policy; it is no template. Policies ask s as it
+// is when a template names them.
+func TemplateValues(values []string, s *Source) (Variables, error) {
 	variables := Variables{}
 	for name, text := range map[string]string{"GIT": "gitCommit", "DATE": "dateTime", "SHA": "sha256", "INPUT_DIGEST": "inputDigest"} {
 		variables[name] = value(text, s)
@@ -177,9 +178,9 @@ func TemplateValues(values []string, s Source) (Variables, error) {
 	return variables, nil
 }
 
-func value(text string, s Source) func() (string, error) {
+func value(text string, s *Source) func() (string, error) {
 	return func() (string, error) {
-		if tag, is, err := applyPolicy(text, s); is {
+		if tag, is, err := applyPolicy(text, *s); is {
 			return tag, err
 		}
 		return text, nil

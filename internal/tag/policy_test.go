@@ -32,15 +32,15 @@ func (c clone) Branch() (string, error) {
 
 func (c clone) Abbreviate(name string) (string, error) { return name[:7], nil }
 
-func source(c clone) tag.Source {
-	return tag.Source{
+func source(c clone) *tag.Source {
+	return &tag.Source{
 		Started:     time.Date(2015, 3, 7, 11, 6, 39, 123456789, time.UTC),
 		Git:         func() (tag.Git, error) { return c, nil },
 		InputDigest: func() (string, error) { return strings.Repeat("0f", 32), nil },
 	}
 }
 
-func noGit() tag.Source {
+func noGit() *tag.Source {
 	s := source(clone{})
 	s.Git = func() (tag.Git, error) { return nil, errors.New("no git clone") }
 	return s
@@ -88,7 +88,7 @@ func TestPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := tag.Tags("registry.example/team/app", []string{tc.entry}, source(tc.clone), variables)
+		got, err := tag.Tags("registry.example/team/app", []string{tc.entry}, *source(tc.clone), variables)
 		if err != nil || !slices.Equal(got, []string{tc.want}) {
 			t.Errorf("%s: got %q, %v, want %s", tc.entry, got, err, tc.want)
 		}
@@ -117,7 +117,7 @@ func TestBadTags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := tag.Tags("app", []string{entry}, noGit(), variables); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := tag.Tags("app", []string{entry}, *noGit(), variables); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %q, %v\nwant %s", entry, got, err, want)
 		}
 	}
@@ -134,6 +134,25 @@ func TestBadTemplateValues(t *testing.T) {
 		if _, err := tag.TemplateValues([]string{given}, noGit()); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", given, err, want)
 		}
+	}
+}
+
+// What decides the image is known after the templates that decide it.
+func TestTheInputDigestComesLate(t *testing.T) {
+	t.Parallel()
+	s := noGit()
+	digest := s.InputDigest
+	s.InputDigest = func() (string, error) { return "", errors.New("too early") }
+	variables, err := tag.TemplateValues([]string{"SHORT=inputDigest"}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tag.Expand("{{.SHORT}}", variables); err == nil {
+		t.Errorf("too early: got %s", got)
+	}
+	s.InputDigest = digest
+	if got, err := tag.Expand("{{.SHORT | trunc 4}} {{.INPUT_DIGEST | trunc 2}}", variables); err != nil || got != "0f0f 0f" {
+		t.Errorf("got %s, %v", got, err)
 	}
 }
 
@@ -188,7 +207,7 @@ func TestDestinations(t *testing.T) {
 func TestSha256(t *testing.T) {
 	t.Parallel()
 	for image, want := range map[string]string{"app": "[latest]", "app:v1": "[]"} {
-		got, err := tag.Tags(image, []string{"sha256"}, noGit(), tag.Variables{})
+		got, err := tag.Tags(image, []string{"sha256"}, *noGit(), tag.Variables{})
 		if err != nil || fmt.Sprint(got) != want {
 			t.Errorf("%s: got %s, %v, want %s", image, got, err, want)
 		}
