@@ -23,6 +23,10 @@ import (
 // Names lists the parts, the one that takes longest to build first.
 var Names = []string{"kubernetes", "tekton", "athens", "coredns", "provisioner", "registry", "kaniko", "ko", "triggers"}
 
+// Contenders lists the parts that only the benchmarks use, beside what the
+// cluster has.
+var Contenders = []string{"skaffold"}
+
 // CacheDir is where everything lives that is worth keeping between runs and
 // clones: $XDG_CACHE_HOME/slipway, by default ~/.cache/slipway.
 func CacheDir() (string, error) {
@@ -56,8 +60,8 @@ func source(name string) string {
 // Key identifies what the part is built from: its sources (go.mod, go.sum and,
 // where it has one, main.go), the Go version and the platform.
 func Key(name string) (string, error) {
-	if !slices.Contains(Names, name) {
-		return "", fmt.Errorf("no part is called %q; the parts are %s", name, strings.Join(Names, ", "))
+	if all := slices.Concat(Names, Contenders); !slices.Contains(all, name) {
+		return "", fmt.Errorf("no part is called %q; the parts are %s", name, strings.Join(all, ", "))
 	}
 	files, err := os.ReadDir(source(name))
 	if err != nil {
@@ -89,6 +93,7 @@ var versions = map[string]struct {
 }{
 	"kubernetes": {"k8s.io/kubernetes", []string{"k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"}},
 	"kaniko":     {"github.com/osscontainertools/kaniko", []string{"github.com/osscontainertools/kaniko/pkg/version.version"}},
+	"skaffold":   {"github.com/GoogleContainerTools/skaffold/v2", []string{"github.com/GoogleContainerTools/skaffold/v2/pkg/skaffold/version.version"}},
 }
 
 func buildFlags(name string) ([]string, error) {
