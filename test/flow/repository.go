@@ -67,13 +67,26 @@ func (r *Repository) Write(file, content string) error {
 // Remove removes a file or folder of the working copy.
 func (r *Repository) Remove(file string) error { return os.RemoveAll(filepath.Join(r.dir, file)) }
 
-// Push commits everything and pushes it to main, whatever was there before. It
-// returns the commit.
-func (r *Repository) Push(ctx context.Context, message string) (commit string, err error) {
+// Dir is the working copy's folder.
+func (r *Repository) Dir() string { return r.dir }
+
+// Commit commits everything, also where nothing has changed, and returns the
+// commit.
+func (r *Repository) Commit(ctx context.Context, message string) (string, error) {
 	if _, err := git(ctx, r.dir, "add", "--all", "--force"); err != nil {
 		return "", err
 	}
 	if _, err := git(ctx, r.dir, "commit", "--quiet", "--allow-empty", "--message="+message); err != nil {
+		return "", err
+	}
+	head, err := git(ctx, r.dir, "rev-parse", "HEAD")
+	return strings.TrimSpace(head), err
+}
+
+// Push commits everything and pushes it to main, whatever was there before. It
+// returns the commit.
+func (r *Repository) Push(ctx context.Context, message string) (commit string, err error) {
+	if commit, err = r.Commit(ctx, message); err != nil {
 		return "", err
 	}
 	address, stop, err := r.cluster.forward(ctx, "git", "app=git", 8080)
@@ -81,11 +94,8 @@ func (r *Repository) Push(ctx context.Context, message string) (commit string, e
 		return "", err
 	}
 	defer stop()
-	if _, err := git(ctx, r.dir, "push", "--quiet", "--force", "http://"+address+"/"+r.name+".git", "main"); err != nil {
-		return "", err
-	}
-	head, err := git(ctx, r.dir, "rev-parse", "HEAD")
-	return strings.TrimSpace(head), err
+	_, err = git(ctx, r.dir, "push", "--quiet", "--force", "http://"+address+"/"+r.name+".git", "main")
+	return commit, err
 }
 
 // forward makes a port of one of the pods that selector selects reachable on

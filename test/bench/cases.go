@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// cases are what may have changed since the last build. Each makes the source
+// of a run from a text that is in no other run, and from the source before.
+var cases = map[string]struct {
+	about string
+	cold  bool // every cache is emptied before
+	of    func(text string, run int, last source) source
+}{
+	"cold":           {"every cache is empty", true, func(text string, _ int, _ source) source { return source{Line: text} }},
+	"one-line":       {"one line of main.go changed", false, func(text string, _ int, _ source) source { return source{Line: text} }},
+	"leaf-line":      {"one line changed in a package that most others import", false, func(text string, _ int, _ source) source { return source{Leaf: text} }},
+	"one-dependency": {"one module added", false, func(text string, run int, _ source) source { return source{Line: text, Dependency: run} }},
+	"unchanged":      {"a commit that changes nothing", false, func(_ string, _ int, last source) source { return last }},
+}
+
+// caseNames is their order in tables.
+var caseNames = []string{"cold", "one-line", "leaf-line", "one-dependency", "unchanged"}
+
+// required is what is run unless CASE says otherwise.
+var required = []string{"cold", "one-line", "unchanged"}
+
+// contestants are all contenders, in the order of the tables.
+var contestants = map[string]contestant{
+	"skaffold-baseline":     {contender: skaffold{}, about: "skaffold run, the seed's first skaffold.yaml", alwaysCold: true},
+	"catalog-kaniko":        {contender: catalogKaniko(false), about: "a kaniko task with the catalog's params, no cache", alwaysCold: true},
+	"catalog-kaniko-layers": {contender: catalogKaniko(true), about: "the same with kaniko's cache of layers"},
+	"skaffold-final":        {contender: skaffold{final: true}, about: "skaffold run, the seed's last skaffold.yaml"},
+	"ko":                    {contender: ko, about: "ko in a Tekton step, its caches on a claim"},
+	"slipway":               {contender: slipway{}, about: "this repository's pipeline, default settings"},
+	"floor":                 {contender: floor, about: "go build with hot caches, and one layer pushed", cases: []string{"one-line", "leaf-line", "one-dependency", "unchanged"}},
+}
+
+var contestantNames = []string{"skaffold-baseline", "catalog-kaniko", "catalog-kaniko-layers", "skaffold-final", "ko", "slipway", "floor"}
+
+// selection narrows what is run. An empty list is the default.
+type selection struct {
+	cases, apps, with []string
+	runs              int
+}
+
+// jobs lists what is to be run.
+func (s selection) jobs() ([]job, error) {
+	with, err := choose("contender", s.with, contestantNames, contestantNames)
+	if err != nil {
+		return nil, err
+	}
+	sizes, err := choose("app", s.apps, appNames, appNames)
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := choose("case", s.cases, caseNames, required)
+	if err != nil {
+		return nil, err
+	}
+	if s.runs < 1 {
+		return nil, fmt.Errorf("%d runs: there must be one at least", s.runs)
+	}
+	var jobs []job
+	for _, name := range with {
+		c := contestants[name]
+		for _, size := range sizes {
+			for _, kind := range kinds {
+				runs := s.runs
+				switch {
+				case c.cases != nil && !slices.Contains(c.cases, kind), kind == "leaf-line" && apps[size].leaf == "":
+					continue
+				case c.alwaysCold:
+					runs = 1
+				case kind == "one-dependency":
+					runs = min(runs, len(dependencies)) // each run adds another one
+				}
+				for run := range runs {
+					jobs = append(jobs, job{Contender: name, App: size, Case: kind, Run: run + 1})
+				}
+			}
+		}
+	}
+	return jobs, nil
+}
+
+// choose checks names against those that there are.
+func choose(what string, wanted, all, normally []string) ([]string, error) {
+	if len(wanted) == 0 {
+		return normally, nil
+	}
+	for _, name := range wanted {
+		if !slices.Contains(all, name) {
+			return nil, fmt.Errorf("no %s is called %q; there are %v", what, name, all)
+		}
+	}
+	return wanted, nil
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-ci/slipway/test/flow"
+)
+
+// bench runs jobs one after another.
+type bench struct {
+	cluster  *flow.Cluster
+	results  *results
+	resolved string
+	work     string // folder for repositories
+	logs     string // folder for the logs of each run
+	out      io.Writer
+
+	sites map[string]*site // by contender and size
+}
+
+// all runs the jobs that are not done yet, in an order that is random and the
+// same each time that it goes on.
+func (b *bench) all(ctx context.Context, jobs []job) error {
+	left := order(jobs, b.results)
+	fmt.Fprintf(b.out, "%d runs, %d of them done already; %s\n", len(jobs), len(jobs)-len(left), estimate(left, b.results.Records))
+	for len(left) > 0 {
+		j, err := b.next(ctx, left)
+		if err != nil {
+			return err
+		}
+		r, err := b.one(ctx, j)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", j, err)
+		}
+		if err := b.results.add(r); err != nil {
+			return err
+		}
+		left = slices.DeleteFunc(left, func(l job) bool { return l == j })
+		fmt.Fprintf(b.out, "%s  %-36s %s; %d left, %s\n", time.Now().Format("15:04:05"), j, r.summary(), len(left), estimate(left, b.results.Records))
+	}
+	return nil
+}
+
+// order is what is left of the jobs, shuffled.
+func order(jobs []job, r *results) []job {
+	shuffled := slices.Clone(jobs)
+	slices.SortFunc(shuffled, func(a, b job) int { return strings.Compare(a.String(), b.String()) })
+	random := rand.New(rand.NewPCG(uint64(r.Started.Unix()), 0))
+	random.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	return slices.DeleteFunc(shuffled, r.done)
+}
+
+// next is the first of the jobs, made ready: one that needs warm caches where
+// there are none gives way to a cold one of the same site, which warms them.
+func (b *bench) next(ctx context.Context, left []job) (job, error) {
+	j := left[0]
+	s, err := b.site(ctx, j)
+	if err != nil {
+		return job{}, err
+	}
+	if cases[j.Case].cold || s.state.Built != nil || contestants[j.Contender].alwaysCold && j.Case != "unchanged" {
+		return j, nil
+	}
+	if i := slices.IndexFunc(left, func(other job) bool {
+		return other.Contender == j.Contender && other.App == j.App && cases[other.Case].cold
+	}); i >= 0 {
+		return left[i], nil
+	}
+	return j, b.warmUp(ctx, s)
+}
+
+// warmUp builds once, for nobody to measure.
+func (b *bench) warmUp(ctx context.Context, s *site) error {
+	j := job{Contender: s.contender, App: s.size, Case: "warm-up"}
+	attempt, err := b.results.attempt(j)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b.out, "%s  %s %s: a warm-up\n", time.Now().Format("15:04:05"), s.contender, s.size)
+	r, err := b.build(ctx, s, j, source{Line: b.text(j, attempt)})
+	if err == nil && !r.OK {
+		err = fmt.Errorf("%s", r.Problem)
+	}
+	if err != nil {
+		return fmt.Errorf("warm up %s with app %s: %w", s.contender, s.size, err)
+	}
+	return nil
+}
+
+// site is the one that the job is done at.
+func (b *bench) site(ctx context.Context, j job) (*site, error) {
+	key := j.Contender + " " + j.App
+	if s, ok := b.sites[key]; ok {
+		return s, nil
+	}
+	s, err := newSite(ctx, b.cluster, j.Contender, j.App, b.resolved, b.work)
+	if err != nil {
+		return nil, err
+	}
+	if err := contestants[j.Contender].install(ctx, s); err != nil {
+		return nil, fmt.Errorf("install %s: %w", j.Contender, err)
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, err
+	}
+	b.sites[key] = s
+	return s, nil
+}
+
+// text is in the source of one attempt and of no other, but for the same
+// attempt of other contenders.
+func (b *bench) text(j job, attempt int) string {
+	return fmt.Sprintf("%s %d.%d of the run of %s", j.Case, j.Run, attempt, b.results.Started.Format(time.DateTime))
+}
+
+// one does a job.
+func (b *bench) one(ctx context.Context, j job) (record, error) {
+	s, err := b.site(ctx, j)
+	if err != nil {
+		return record{}, err
+	}
+	attempt, err := b.results.attempt(j)
+	if err != nil {
+		return record{}, err
+	}
+	var last source
+	if s.state.Built != nil {
+		last = *s.state.Built
+	}
+	kind := cases[j.Case]
+	if kind.cold {
+		if err := contestants[j.Contender].forget(ctx, s); err != nil {
+			return record{}, fmt.Errorf("empty the caches: %w", err)
+		}
+		if err := s.save(ctx, state{Generation: s.state.Generation + 1}); err != nil {
+			return record{}, err
+		}
+	}
+	return b.build(ctx, s, j, kind.of(b.text(j, attempt), j.Run, last))
+}
+
+// build builds a source, and looks at what came of it. An error is one of the
+// benchmarks themselves; a contender that fails has a record that says so.
+func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, error) {
+	r := record{job: j, Started: time.Now().UTC(), Source: src}
+	// Until it has ended, nobody knows what its caches hold.
+	if err := s.save(ctx, state{Generation: s.state.Generation}); err != nil {
+		return record{}, err
+	}
+	if err := s.write(src); err != nil {
+		return record{}, err
+	}
+	s.logs = filepath.Join(b.logs, strings.ReplaceAll(j.String(), " ", "-"))
+	seen, err := observe(ctx, b.cluster, s.namespace, s.logs)
+	if err != nil {
+		return record{}, err
+	}
+	done, err := contestants[s.contender].run(ctx, s, seen)
+	used := seen.end()
+	if err != nil {
+		r.Problem = err.Error()
+		return r, nil
+	}
+	r.SecondsTotal, r.SecondsBuild = known(done.total), known(done.build)
+	r.CPUSeconds = known(used.cpu + done.cpu)
+	r.Compiled, r.Phases = done.compiled, done.phases
+	if used.in > 0 {
+		r.BytesPulled, r.BytesPushed = &used.in, &used.out
+	}
+	if err := s.check(ctx, &r, b.results.Records); err != nil {
+		r.Problem = err.Error()
+		return r, nil
+	}
+	r.OK = true
+	return r, s.save(ctx, state{Built: &src, Generation: s.state.Generation})
+}
+
+// check wants the app to answer with what its source says, and its program to
+// be the one that others have built from the same source.
+func (s *site) check(ctx context.Context, r *record, earlier []record) error {
+	if err := flow.Eventually(ctx, 20*time.Second, "the answer of "+s.app.name, func(ctx context.Context) error {
+		answer, err := s.Ask(ctx, s.namespace, s.app.name, "/api/items")
+		if err != nil {
+			return err
+		}
+		for _, words := range r.Source.answer() {
+			if !strings.Contains(answer, words) {
+				return fmt.Errorf("%q is not in the answer %q", words, answer)
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	var err error
+	if r.Digest, r.Binary, err = s.rolledOut(ctx); err != nil {
+		return err
+	}
+	return sameProgram(*r, earlier)
+}
+
+// sameProgram compares with what others built of the same source: all build
+// with the same flags.
+func sameProgram(r record, earlier []record) error {
+	for _, other := range earlier {
+		if other.OK && other.App == r.App && other.Source == r.Source && other.Binary != r.Binary {
+			return fmt.Errorf("the program is %.12s, and %.12s where %s built the same source", r.Binary, other.Binary, other.job)
+		}
+	}
+	return nil
+}
+
+// known is nil for what is not known.
+func known(d time.Duration) *float64 {
+	if d == 0 {
+		return nil
+	}
+	s := seconds(d)
+	return &s
+}
+
+// summary is a run in a line.
+func (r record) summary() string {
+	if !r.OK {
+		return "FAILED: " + r.Problem
+	}
+	return fmt.Sprintf("%s s, build %s s", figure(r.SecondsTotal), figure(r.SecondsBuild))
+}
+
+// estimate says how long the jobs will take, from what like ones took.
+func estimate(left []job, records []record) string {
+	var total time.Duration
+	unknown := 0
+	for _, j := range left {
+		var like []float64
+		for _, r := range records {
+			if r.OK && r.SecondsTotal != nil && r.Contender == j.Contender && r.App == j.App && r.Case == j.Case {
+				like = append(like, *r.SecondsTotal)
+			}
+		}
+		if len(like) == 0 {
+			unknown++
+			continue
+		}
+		total += time.Duration((median(like) + betweenRuns) * float64(time.Second))
+	}
+	text := fmt.Sprintf("about %d min", int(total.Minutes()+0.5))
+	if unknown > 0 {
+		text += fmt.Sprintf(" and %d runs of kinds not seen yet", unknown)
+	}
+	return text
+}
+
+// betweenRuns is what a run takes beside its own time: to write the source, to
+// see the pipeline's end, to look at the image.
+const betweenRuns = 5 // seconds

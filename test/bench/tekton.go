@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/template"
+	"time"
+
+	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/slipway-ci/slipway/test/flow"
+)
+
+// slipway is what a user of ours has, with default settings.
+type slipway struct{}
+
+func (slipway) install(ctx context.Context, s *site) error {
+	return s.Install(ctx, s.namespace, s.resolved)
+}
+
+func (slipway) forget(ctx context.Context, s *site) error { return s.emptyClaim(ctx) }
+
+func (slipway) run(ctx context.Context, s *site, _ *observer) (outcome, error) {
+	return s.follow(ctx, func(commit string) (*v1.PipelineRun, error) {
+		run, err := s.NewRun(s.namespace, flow.App{Name: s.app.name, Repository: s.repository(), Overlay: overlay}, commit)
+		if err != nil {
+			return nil, err
+		}
+		flow.SetParam(run, "image", *v1.NewStructuredValues(s.image(s.Registry)))
+		return run, nil
+	}, func(run *flow.Run, o *outcome) error {
+		report, err := run.Report()
+		if err != nil {
+			return err
+		}
+		o.build, o.compiled = time.Duration(report.Seconds*float64(time.Second)), report.Compiled
+		return nil
+	})
+}
+
+// pipeline is a contender that brings a build for a pipeline that is otherwise
+// Slipway's own.
+type pipeline struct {
+	task   string                             // manifest of the Task bench-build
+	step   string                             // the container that builds
+	caches bool                               // whether it has a folder of the claim
+	images func(context.Context, *site) error // makes the images it needs; may be nil
+	source func(*site) error                  // makes what it needs in the source; may be nil
+	params func(*site) map[string]any         // of the Task
+	image  func(*site) string                 // what it built, as the pipeline knows it
+}
+
+//go:embed manifests/run.yaml
+var runManifest string
+
+var runTemplate = template.Must(template.New("run").Parse(runManifest))
+
+func (p pipeline) install(ctx context.Context, s *site) error {
+	if err := s.Install(ctx, s.namespace, s.resolved); err != nil {
+		return err
+	}
+	if p.images != nil {
+		if err := p.images(ctx, s); err != nil {
+			return err
+		}
+	}
+	return s.Apply(ctx, s.namespace, p.task)
+}
+
+func (p pipeline) forget(ctx context.Context, s *site) error { return s.emptyClaim(ctx) }
+
+func (p pipeline) run(ctx context.Context, s *site, seen *observer) (outcome, error) {
+	if p.source != nil {
+		if err := p.source(s); err != nil {
+			return outcome{}, err
+		}
+	}
+	done, err := s.follow(ctx, func(commit string) (*v1.PipelineRun, error) { return p.pipelineRun(s, commit) }, nil)
+	if err != nil {
+		return outcome{}, err
+	}
+	_, last, err := seen.spoke(p.step)
+	done.build = last.Sub(done.started[p.step])
+	return done, err
+}
+
+func (p pipeline) pipelineRun(s *site, commit string) (*v1.PipelineRun, error) {
+	var params []map[string]any
+	for name, value := range p.params(s) {
+		params = append(params, map[string]any{"name": name, "value": value})
+	}
+	encoded, err := json.Marshal(params)
+	if err != nil {
+		return nil, err
+	}
+	var manifest bytes.Buffer
+	if err := runTemplate.Execute(&manifest, map[string]any{
+		"Namespace": s.namespace, "URL": s.repo.URL(), "Commit": commit, "Params": string(encoded),
+		"Caches": p.caches, "Overlay": overlay, "App": s.app.name, "Image": p.image(s),
+	}); err != nil {
+		return nil, err
+	}
+	run := &v1.PipelineRun{}
+	return run, yaml.UnmarshalStrict(manifest.Bytes(), run)
+}
+
+// follow pushes what the repository has, starts the run that make makes of the
+// commit, and follows it until all of it has ended.
+func (s *site) follow(ctx context.Context, make func(commit string) (*v1.PipelineRun, error), read func(*flow.Run, *outcome) error) (outcome, error) {
+	log, err := os.Create(filepath.Join(s.logs, "run.log"))
+	if err != nil {
+		return outcome{}, err
+	}
+	defer log.Close()
+	start := time.Now()
+	commit, err := s.repo.Push(ctx, "bench")
+	if err != nil {
+		return outcome{}, err
+	}
+	pipelineRun, err := make(commit)
+	if err != nil {
+		return outcome{}, err
+	}
+	name, err := s.Start(ctx, pipelineRun)
+	if err != nil {
+		return outcome{}, err
+	}
+	run, err := s.Follow(ctx, s.namespace, name, start, log)
+	if err != nil {
+		return outcome{}, err
+	}
+	if !run.Succeeded() {
+		return outcome{}, fmt.Errorf("PipelineRun %s: %s; see %s", name, run.Message(), log.Name())
+	}
+	done := outcome{total: run.Ended["deploy"].Sub(start)}
+	if err := s.steps(ctx, run, start, &done); err != nil {
+		return outcome{}, err
+	}
+	if read != nil {
+		err = read(run, &done)
+	}
+	return done, err
+}
+
+// emptyClaim removes the caches on the site's claim from the node's folder that
+// it is. One that no pod has used yet is empty.
+func (s *site) emptyClaim(ctx context.Context) error {
+	claim, err := s.Kube.CoreV1().PersistentVolumeClaims(s.namespace).Get(ctx, "slipway", metav1.GetOptions{})
+	if err != nil || claim.Spec.VolumeName == "" {
+		return err
+	}
+	volume, err := s.Kube.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	switch source := volume.Spec.PersistentVolumeSource; {
+	case source.HostPath != nil:
+		return empty(filepath.Join(source.HostPath.Path, "cache"))
+	case source.Local != nil:
+		return empty(filepath.Join(source.Local.Path, "cache"))
+	}
+	return fmt.Errorf("empty claim slipway of namespace %s: volume %s is no folder of the node", s.namespace, volume.Name)
+}
