@@ -1,6 +1,6 @@
 # Run as root on Debian, or with KUBECONFIG for a cluster of your own: README.md.
 
-.PHONY: demo test test-all unit cluster cluster-down
+.PHONY: demo test test-all unit bench bench-report cluster cluster-down
 
 demo: cluster ## A push becomes a running app; one line changed; nothing changed
 	@go run ./test/demo
@@ -13,6 +13,12 @@ test-all: ## And the levels that take long
 
 unit: ## The fast levels: packages, contract, programs, lint
 	@go run ./test/suite unit lint
+
+bench: cluster ## Side by side with what people use instead; narrowed by CASE= APP= WITH= RUNS=
+	@CASE="$(CASE)" APP="$(APP)" WITH="$(WITH)" RUNS="$(RUNS)" go run ./test/bench
+
+bench-report: ## docs/bench from what make bench has measured
+	@go run ./test/bench report
 
 cluster: ## Bring up a real single-node cluster with Tekton
 	@go run ./test/cluster/cli up

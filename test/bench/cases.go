@@ -19,11 +19,22 @@ var cases = map[string]struct {
 	"unchanged":      {"a commit that changes nothing", false, func(_ string, _ int, last source) source { return last }},
 }
 
+// severals are cases of several services with a claim in common, each with one
+// line changed: of the small app, by Slipway.
+var severals = map[string]several{
+	"in-turn-8": {services: 8}, "at-once-8": {services: 8, atOnce: true},
+	"in-turn-4": {services: 4}, "at-once-4": {services: 4, atOnce: true},
+	"in-turn-2": {services: 2}, "at-once-2": {services: 2, atOnce: true},
+}
+
 // caseNames is their order in tables.
-var caseNames = []string{"cold", "one-line", "leaf-line", "one-dependency", "unchanged"}
+var caseNames = []string{
+	"cold", "one-line", "leaf-line", "one-dependency", "unchanged",
+	"in-turn-2", "at-once-2", "in-turn-4", "at-once-4", "in-turn-8", "at-once-8",
+}
 
 // required is what is run unless CASE says otherwise.
-var required = []string{"cold", "one-line", "unchanged"}
+var required = []string{"cold", "one-line", "unchanged", "in-turn-8", "at-once-8"}
 
 // contestants are all contenders, in the order of the tables.
 var contestants = map[string]contestant{
@@ -67,7 +78,10 @@ func (s selection) jobs() ([]job, error) {
 		for _, size := range sizes {
 			for _, kind := range kinds {
 				runs := s.runs
+				_, several := severals[kind]
 				switch {
+				case several && (name != "slipway" || size != "small"):
+					continue
 				case c.cases != nil && !slices.Contains(c.cases, kind), kind == "leaf-line" && apps[size].leaf == "":
 					continue
 				case c.alwaysCold:

@@ -58,6 +58,7 @@ type site struct {
 	contender, size string
 	app             app
 	namespace       string
+	service         int // of several that share the site's claim, from 1; 0 is the only one
 	repo            *flow.Repository
 	resolved        string // Slipway's tasks and pipelines, with their images
 	logs            string // of the run under way
@@ -72,6 +73,8 @@ type state struct {
 	Built *source `json:"built"`
 	// Generation is another each time that the caches were emptied.
 	Generation int `json:"generation"`
+	// Services is how many services of the site have been built.
+	Services int `json:"services,omitempty"`
 }
 
 const stateAnnotation = "slipway-ci.github.io/bench"
@@ -115,14 +118,25 @@ func newSite(ctx context.Context, c *flow.Cluster, contender, size, resolved, wo
 }
 
 // repository is the site's on the git server.
-func (s *site) repository() string { return "bench/" + s.contender + "-" + s.size }
+func (s *site) repository() string { return "bench/" + s.contender + "-" + s.size + s.suffix() }
+
+// suffix tells apart the services of one site.
+func (s *site) suffix() string {
+	if s.service == 0 {
+		return ""
+	}
+	return fmt.Sprintf("-%d", s.service)
+}
+
+// deployment is the name of the Deployment and of the Service.
+func (s *site) deployment() string { return s.app.name + s.suffix() }
 
 // overlay is where the overlay of the benchmarks is in each repository.
 const overlay = "kustomize/overlays/bench"
 
 // image is the repository that the site pushes to, in the registry at host.
 func (s *site) image(host string) string {
-	return host + "/bench/" + s.contender + "/" + s.app.name
+	return host + "/bench/" + s.contender + "/" + s.deployment()
 }
 
 // caches is a folder of the node for those who keep their caches in one.
@@ -143,8 +157,12 @@ func (s *site) write(src source) error {
 		overlay + "/kustomization.yaml": fmt.Sprintf(`apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: %s
+nameSuffix: %q
+labels:
+  - pairs: {slipway-ci.github.io/service: "%d"}
+    includeSelectors: true
 resources: [../../base]
-`, s.namespace),
+`, s.namespace, s.suffix(), s.service),
 	} {
 		if err := s.repo.Write(file, content); err != nil {
 			return err

@@ -131,14 +131,14 @@ func addFile(archive *tar.Writer, inside, file string) error {
 // rolledOut is the image that the site's Deployment has: its digest, and the
 // SHA-256 of the program that it starts.
 func (s *site) rolledOut(ctx context.Context) (digest, binary string, err error) {
-	deployment, err := s.Kube.AppsV1().Deployments(s.namespace).Get(ctx, s.app.name, metav1.GetOptions{})
+	deployment, err := s.Kube.AppsV1().Deployments(s.namespace).Get(ctx, s.deployment(), metav1.GetOptions{})
 	if err != nil {
 		return "", "", err
 	}
 	image := deployment.Spec.Template.Spec.Containers[0].Image
 	ref, err := name.NewDigest(image, name.Insecure)
 	if err != nil {
-		return "", "", fmt.Errorf("deployment %s has no image by digest: %w", s.app.name, err)
+		return "", "", fmt.Errorf("deployment %s has no image by digest: %w", s.deployment(), err)
 	}
 	img, err := remote.Image(ref, registryOptions(ctx)...)
 	if err != nil {

@@ -1,23 +1,252 @@
 package main
 
 import (
+	_ "embed"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
-	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/slipway-ci/slipway/internal/step"
 )
 
-func publish(file, dir string) error { _, _ = file, dir; return nil }
-func tables(r *results) string { return fmt.Sprint(len(r.Records)) }
-func figure(v *float64) string {
-	if v == nil {
-		return "?"
+//go:embed method.md
+var method string
+
+// publish makes the report of a file of results in dir: the file itself, the
+// charts and README.md.
+func publish(file, dir string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read what was measured: %w; run 'make bench' first", err)
 	}
-	return strconv.FormatFloat(*v, 'f', 1, 64)
+	files, err := report(content)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := step.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// median of at least one value.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+// report is the files of docs/bench, made of bench.json.
+func report(content []byte) (map[string]string, error) {
+	r := &results{}
+	if err := json.Unmarshal(content, r); err != nil {
+		return nil, err
+	}
+	files := map[string]string{"bench.json": string(content)}
+	var text strings.Builder
+	fmt.Fprintf(&text, "# Benchmarks\n\nWritten by `make bench-report` from [bench.json](bench.json), which `make bench` measured.\n\n")
+	fmt.Fprintf(&text, "%s: %d cores of %s, %.0f GiB, Linux %s, %s; Slipway %s, %s.\n",
+		"One machine", r.Machine.Cores, r.Machine.CPU, float64(r.Machine.Memory)/(1<<30), r.Machine.Kernel, r.Machine.Go, r.Slipway.Commit, r.Started.Format(time.DateOnly))
+	text.WriteString("Seconds are medians, with the least and the most where there is more than one run. Only\nratios within this one table mean anything elsewhere.\n")
+	text.WriteString("\n## Goals\n\n" + r.goals())
+	for _, app := range appNames {
+		if !r.has(app) {
+			continue
+		}
+		fmt.Fprintf(&text, "\n## The %s app\n\n![%s app](%[1]s.svg)\n", app, app)
+		files[app+".svg"] = r.chart(app)
+		for _, kind := range caseNames {
+			if table := r.table(app, kind); table != "" {
+				fmt.Fprintf(&text, "\n### %s, %s: %s\n\n%s", app, kind, describe(kind), table)
+			}
+		}
+	}
+	text.WriteString("\n## Where Slipway loses\n\n" + r.losses())
+	text.WriteString("\n## Where Slipway's time goes\n\nOf the run in the middle, by the times that Tekton's entrypoint leaves: seconds from\none start to the next.\n\n" + r.phases())
+	text.WriteString("\n## Runs that failed\n\n" + r.failures())
+	text.WriteString("\n" + method)
+	files["README.md"] = text.String()
+	return files, nil
 }
+
+func describe(kind string) string {
+	if k, ok := severals[kind]; ok {
+		if k.atOnce {
+			return fmt.Sprintf("%d services on one claim, a line changed in each, at the same time", k.services)
+		}
+		return fmt.Sprintf("%d services on one claim, a line changed in each, one after another", k.services)
+	}
+	return cases[kind].about
+}
+
+// has says whether anything is known of an app.
+func (r *results) has(app string) bool {
+	return slices.ContainsFunc(r.Records, func(rec record) bool { return rec.App == app })
+}
+
+func (r *results) goals() string {
+	rows := [][]string{{"figure", "small", "medium"}}
+	for _, g := range goals {
+		row := []string{g.String()}
+		for _, app := range []string{"small", "medium"} {
+			verdict := ""
+			if g.apps == nil || slices.Contains(g.apps, app) {
+				verdict = g.verdict(r, app)
+			}
+			row = append(row, verdict)
+		}
+		rows = append(rows, row)
+	}
+	return markdown(rows)
+}
+
+// table has every contender's figures of an app and a case; "" if there are
+// none.
+func (r *results) table(app, kind string) string {
+	rows := [][]string{{"contender", "runs", "build s", "end to end s", "CPU s", "MB pulled", "MB pushed", "compiled"}}
+	for _, contender := range contestantNames {
+		all := r.of(contender, app, kind, total)
+		if len(all) == 0 {
+			continue
+		}
+		of := func(value func(record) *float64) string { return r.of(contender, app, kind, value).String() }
+		rows = append(rows, []string{contender, fmt.Sprint(len(all)), of(build), all.String(), of(cpu), of(pulled), of(pushed), of(compiled)})
+	}
+	if len(rows) == 1 {
+		return ""
+	}
+	return markdown(rows)
+}
+
+func compiled(r record) *float64 {
+	if r.Compiled == nil {
+		return nil
+	}
+	n := float64(*r.Compiled)
+	return &n
+}
+
+// losses lists what was faster than Slipway. The floor is no contender.
+func (r *results) losses() string {
+	var lines []string
+	for _, app := range appNames {
+		for _, kind := range caseNames {
+			for _, what := range []struct {
+				name  string
+				value func(record) *float64
+			}{{"build", build}, {"end to end", total}} {
+				ours := r.of("slipway", app, kind, what.value)
+				for _, contender := range contestantNames {
+					theirs := r.of(contender, app, kind, what.value)
+					if contender == "slipway" || contender == "floor" || len(ours) == 0 || len(theirs) == 0 || median(theirs) >= median(ours) {
+						continue
+					}
+					lines = append(lines, fmt.Sprintf("- %s, %s, %s: %s takes %s s, Slipway %s s.\n", app, kind, what.name, contender, number(median(theirs)), number(median(ours))))
+				}
+			}
+		}
+	}
+	if lines == nil {
+		return "In no case that was run.\n"
+	}
+	return strings.Join(lines, "")
+}
+
+// phases are those of the run of Slipway's that took the median time.
+func (r *results) phases() string {
+	rows := [][]string{{"app", "case", "phases"}}
+	for _, app := range appNames {
+		for _, kind := range caseNames {
+			var runs []record
+			for _, rec := range r.Records {
+				if rec.OK && rec.Contender == "slipway" && rec.App == app && rec.Case == kind && len(rec.Phases) > 0 {
+					runs = append(runs, rec)
+				}
+			}
+			if len(runs) == 0 {
+				continue
+			}
+			slices.SortFunc(runs, func(a, b record) int { return int(1000 * (*a.SecondsTotal - *b.SecondsTotal)) })
+			var parts []string
+			for _, p := range runs[len(runs)/2].Phases {
+				parts = append(parts, fmt.Sprintf("%s %.2f", p.Name, p.Seconds))
+			}
+			rows = append(rows, []string{app, kind, strings.Join(parts, " · ")})
+		}
+	}
+	return markdown(rows)
+}
+
+func (r *results) failures() string {
+	var lines []string
+	for _, rec := range r.Records {
+		if !rec.OK {
+			lines = append(lines, fmt.Sprintf("- %s: %s\n", rec.job, rec.Problem))
+		}
+	}
+	if lines == nil {
+		return "None.\n"
+	}
+	return strings.Join(lines, "")
+}
+
+// chart has a panel for each case.
+func (r *results) chart(app string) string {
+	var panels []panel
+	for _, kind := range caseNames {
+		p := panel{title: kind + ": " + describe(kind)}
+		for _, contender := range contestantNames {
+			all := r.of(contender, app, kind, total)
+			if len(all) == 0 {
+				continue
+			}
+			row := bar{label: contender, total: median(all)}
+			if builds := r.of(contender, app, kind, build); len(builds) > 0 {
+				row.build = median(builds)
+			}
+			p.bars = append(p.bars, row)
+		}
+		if len(p.bars) > 0 {
+			panels = append(panels, p)
+		}
+	}
+	return svg("The "+app+" app: seconds by case and contender", panels)
+}
+
+// markdown is a table with a head.
+func markdown(rows [][]string) string {
+	var b strings.Builder
+	for i, row := range rows {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
+		if i == 0 {
+			b.WriteString(strings.Repeat("|---", len(row)) + "|\n")
+		}
+	}
+	return b.String()
+}
+
+// tables are the same figures for a terminal.
+func tables(r *results) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "app\tcase\tcontender\truns\tbuild s\tend to end s\tCPU s")
+	for _, app := range appNames {
+		for _, kind := range caseNames {
+			for _, contender := range contestantNames {
+				if all := r.of(contender, app, kind, total); len(all) > 0 {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", app, kind, contender, len(all), r.of(contender, app, kind, build), all, r.of(contender, app, kind, cpu))
+				}
+			}
+		}
+	}
+	fmt.Fprintln(w)
+	for _, g := range goals {
+		fmt.Fprintf(w, "%s\t\t\t\t%s\t%s\n", g, g.verdict(r, "small"), g.verdict(r, "medium"))
+	}
+	w.Flush()
+	return b.String()
+}
+

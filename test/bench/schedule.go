@@ -68,6 +68,9 @@ func (b *bench) next(ctx context.Context, left []job) (job, error) {
 	if err != nil {
 		return job{}, err
 	}
+	if kind, ok := severals[j.Case]; ok {
+		return j, b.warmUpSeveral(ctx, s, kind.services)
+	}
 	if cases[j.Case].cold || s.state.Built != nil || contestants[j.Contender].alwaysCold && j.Case != "unchanged" {
 		return j, nil
 	}
@@ -133,6 +136,9 @@ func (b *bench) one(ctx context.Context, j job) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
+	if kind, ok := severals[j.Case]; ok {
+		return b.several(ctx, s, j, kind, b.text(j, attempt))
+	}
 	var last source
 	if s.state.Built != nil {
 		last = *s.state.Built
@@ -154,7 +160,7 @@ func (b *bench) one(ctx context.Context, j job) (record, error) {
 func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, error) {
 	r := record{job: j, Started: time.Now().UTC(), Source: src}
 	// Until it has ended, nobody knows what its caches hold.
-	if err := s.save(ctx, state{Generation: s.state.Generation}); err != nil {
+	if err := s.save(ctx, state{Generation: s.state.Generation, Services: s.state.Services}); err != nil {
 		return record{}, err
 	}
 	if err := s.write(src); err != nil {
@@ -182,14 +188,14 @@ func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, 
 		return r, nil
 	}
 	r.OK = true
-	return r, s.save(ctx, state{Built: &src, Generation: s.state.Generation})
+	return r, s.save(ctx, state{Built: &src, Generation: s.state.Generation, Services: s.state.Services})
 }
 
 // check wants the app to answer with what its source says, and its program to
 // be the one that others have built from the same source.
 func (s *site) check(ctx context.Context, r *record, earlier []record) error {
-	if err := flow.Eventually(ctx, 20*time.Second, "the answer of "+s.app.name, func(ctx context.Context) error {
-		answer, err := s.Ask(ctx, s.namespace, s.app.name, "/api/items")
+	if err := flow.Eventually(ctx, 20*time.Second, "the answer of "+s.deployment(), func(ctx context.Context) error {
+		answer, err := s.Ask(ctx, s.namespace, s.deployment(), "/api/items")
 		if err != nil {
 			return err
 		}

@@ -27,15 +27,18 @@ func (slipway) install(ctx context.Context, s *site) error {
 
 func (slipway) forget(ctx context.Context, s *site) error { return s.emptyClaim(ctx) }
 
-func (slipway) run(ctx context.Context, s *site, _ *observer) (outcome, error) {
-	return s.follow(ctx, func(commit string) (*v1.PipelineRun, error) {
-		run, err := s.NewRun(s.namespace, flow.App{Name: s.app.name, Repository: s.repository(), Overlay: overlay}, commit)
-		if err != nil {
-			return nil, err
-		}
-		flow.SetParam(run, "image", *v1.NewStructuredValues(s.image(s.Registry)))
-		return run, nil
-	}, func(run *flow.Run, o *outcome) error {
+// pipelineRun is the example's with the names of the site.
+func (slipway) pipelineRun(s *site, commit string) (*v1.PipelineRun, error) {
+	run, err := s.NewRun(s.namespace, flow.App{Name: s.app.name, Repository: s.repository(), Overlay: overlay}, commit)
+	if err != nil {
+		return nil, err
+	}
+	flow.SetParam(run, "image", *v1.NewStructuredValues(s.image(s.Registry)))
+	return run, nil
+}
+
+func (c slipway) run(ctx context.Context, s *site, _ *observer) (outcome, error) {
+	return s.follow(ctx, func(commit string) (*v1.PipelineRun, error) { return c.pipelineRun(s, commit) }, func(run *flow.Run, o *outcome) error {
 		report, err := run.Report()
 		if err != nil {
 			return err
