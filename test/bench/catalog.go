@@ -60,6 +60,9 @@ const (
 	floorImage  = "bench/floor-step:latest"
 )
 
+// ko and floor reach the registry by its address, which they know by itself to
+// have no TLS.
+
 // ko builds without a Dockerfile: what the app's has beside the program is in
 // the base image.
 var ko = pipeline{
@@ -81,10 +84,10 @@ var ko = pipeline{
 		return s.addFiles(ctx, staticImage, koBase(s), files)
 	},
 	source: func(s *site) error {
-		return s.repo.Write(".ko.yaml", "defaultBaseImage: "+s.Registry+"/"+koBase(s)+"\ndefaultLdflags: [-s, -w]\n")
+		return s.repo.Write(".ko.yaml", "defaultBaseImage: "+registryHost+"/"+koBase(s)+"\ndefaultLdflags: [-s, -w]\n")
 	},
 	params: func(s *site) map[string]any {
-		return map[string]any{"IMAGE": s.image(s.Registry), "GOPROXY": s.GoProxy, "KO_IMAGE": s.Registry + "/" + koImage}
+		return map[string]any{"IMAGE": s.image(registryHost), "GOPROXY": s.GoProxy, "KO_IMAGE": s.Registry + "/" + koImage}
 	},
 	image: func(*site) string { return "$(tasks.build.results.IMAGE_REF)" },
 }
@@ -113,7 +116,7 @@ var floor = pipeline{
 			files = append(files, inside+"="+s.app.files[inside])
 		}
 		return map[string]any{
-			"IMAGE": s.image(s.Registry), "BASE": s.Registry + "/" + staticImage, "PROGRAM": "/bin/" + s.app.name,
+			"IMAGE": s.image(registryHost), "BASE": registryHost + "/" + staticImage, "PROGRAM": "/bin/" + s.app.name,
 			"FILES": files, "GOPROXY": s.GoProxy, "FLOOR_IMAGE": s.Registry + "/" + floorImage,
 		}
 	},

@@ -57,5 +57,5 @@ func (g goal) String() string {
 	if g.least {
 		sign = "≥"
 	}
-	return fmt.Sprintf("%s %g%s", sign, g.limit, g.unit)
+	return fmt.Sprintf("%s %s %g%s", g.about, sign, g.limit, g.unit)
 }
