@@ -27,10 +27,14 @@ type app struct {
 var apps = map[string]app{
 	"small":  {name: "feed-agg", dir: "examples/feed-agg", files: map[string]string{"/etc/feed-agg/conf.yaml": "conf.yaml"}},
 	"medium": {name: "pod-board", dir: "test/bench/apps/medium", leaf: "internal/words/words.go"},
+	"large":  {name: "run-board", dir: "test/bench/apps/large"},
 }
 
 // appNames orders them by size.
-var appNames = []string{"small", "medium"}
+var appNames = []string{"small", "medium", "large"}
+
+// requiredApps are run unless APP says otherwise.
+var requiredApps = []string{"small", "medium"}
 
 // source is a state of an app's source. The same source is the same tree,
 // whoever builds it.
@@ -39,6 +43,10 @@ type source struct {
 	Leaf string `json:"leaf,omitempty"` // the constant in the leaf package
 	// Dependency is the number of a module that was added, from 1; 0 is none.
 	Dependency int `json:"dependency,omitempty"`
+	// Go is the version that the base image has, if it is another than usual.
+	Go string `json:"go,omitempty"`
+	// Module is the name of the app's module, if it is another than its own.
+	Module string `json:"module,omitempty"`
 }
 
 // dependency is a module that an app can add.
@@ -58,6 +66,8 @@ var dependencies = []dependency{
 
 var (
 	bannerLine = regexp.MustCompile(`(?m)^const banner = ".*"$`)
+	golangLine = regexp.MustCompile(`(?m)^FROM golang:alpine AS build$`)
+	moduleLine = regexp.MustCompile(`(?m)^module .*$`)
 	mottoLine  = regexp.MustCompile(`(?m)^const Motto = ".*"$`)
 )
 
@@ -85,6 +95,18 @@ func (s source) write(a app, dir string) error {
 	}
 	if s.Leaf != "" {
 		if err := replaceLine(filepath.Join(dir, a.leaf), mottoLine, fmt.Sprintf("const Motto = %q", s.Leaf)); err != nil {
+			return err
+		}
+	}
+	if s.Go != "" {
+		for _, file := range []string{"Dockerfile", "Dockerfile.baseline"} {
+			if err := replaceLine(filepath.Join(dir, file), golangLine, "FROM golang:"+s.Go+"-alpine AS build"); err != nil {
+				return err
+			}
+		}
+	}
+	if s.Module != "" {
+		if err := replaceLine(filepath.Join(dir, "go.mod"), moduleLine, "module "+s.Module); err != nil {
 			return err
 		}
 	}

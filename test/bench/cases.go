@@ -16,21 +16,25 @@ var cases = map[string]struct {
 	"one-line":       {"one line of main.go changed", false, func(text string, _ int, _ source) source { return source{Line: text} }},
 	"leaf-line":      {"one line changed in a package that most others import", false, func(text string, _ int, _ source) source { return source{Leaf: text} }},
 	"one-dependency": {"one module added", false, func(text string, run int, _ source) source { return source{Line: text, Dependency: run} }},
+	"go-version":     {"another Go in the base image", false, func(text string, run int, _ source) source { return source{Line: text, Go: goVersions[run-1]} }},
 	"unchanged":      {"a commit that changes nothing", false, func(_ string, _ int, last source) source { return last }},
 }
 
-// severals are cases of several services with a claim in common, each with one
-// line changed: of the small app, by Slipway.
+// severals are cases of several services with a claim in common: of the small
+// app, whose only package of its own is main, by Slipway.
 var severals = map[string]several{
 	"in-turn-8": {services: 8}, "at-once-8": {services: 8, atOnce: true},
 	"in-turn-4": {services: 4}, "at-once-4": {services: 4, atOnce: true},
 	"in-turn-2": {services: 2}, "at-once-2": {services: 2, atOnce: true},
+	"services-5":  {services: 5, cold: true},
+	"services-20": {services: 20, cold: true},
 }
 
 // caseNames is their order in tables.
 var caseNames = []string{
-	"cold", "one-line", "leaf-line", "one-dependency", "unchanged",
+	"cold", "one-line", "leaf-line", "one-dependency", "go-version", "unchanged",
 	"in-turn-2", "at-once-2", "in-turn-4", "at-once-4", "in-turn-8", "at-once-8",
+	"services-5", "services-20",
 }
 
 // required is what is run unless CASE says otherwise.
@@ -61,7 +65,7 @@ func (s selection) jobs() ([]job, error) {
 	if err != nil {
 		return nil, err
 	}
-	sizes, err := choose("app", s.apps, appNames, appNames)
+	sizes, err := choose("app", s.apps, appNames, requiredApps)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +92,8 @@ func (s selection) jobs() ([]job, error) {
 					runs = 1
 				case kind == "one-dependency":
 					runs = min(runs, len(dependencies)) // each run adds another one
+				case kind == "go-version":
+					runs = min(runs, len(goVersions))
 				}
 				for run := range runs {
 					jobs = append(jobs, job{Contender: name, App: size, Case: kind, Run: run + 1})

@@ -54,9 +54,8 @@ var koTask string
 
 // Images that the benchmarks make, in the cluster's registry.
 const (
-	golangImage = "library/golang:alpine"
 	staticImage = "distroless/static:latest"
-	koImage     = "bench/ko-step:latest"
+	koImage     = "bench/ko-step" // with the version of Go as its tag
 	floorImage  = "bench/floor-step:latest"
 )
 
@@ -74,8 +73,10 @@ var ko = pipeline{
 		if err != nil {
 			return err
 		}
-		if err := s.addFiles(ctx, golangImage, koImage, map[string]string{"/usr/local/bin/ko": filepath.Join(dir, "ko")}); err != nil {
-			return err
+		for _, version := range s.gos {
+			if err := s.addFiles(ctx, golang(version), koStep(version), map[string]string{"/usr/local/bin/ko": filepath.Join(dir, "ko")}); err != nil {
+				return err
+			}
 		}
 		files := map[string]string{}
 		for inside, file := range s.app.files {
@@ -87,9 +88,17 @@ var ko = pipeline{
 		return s.repo.Write(".ko.yaml", "defaultBaseImage: "+registryHost+"/"+koBase(s)+"\ndefaultLdflags: [-s, -w]\n")
 	},
 	params: func(s *site) map[string]any {
-		return map[string]any{"IMAGE": s.image(registryHost), "GOPROXY": s.GoProxy, "KO_IMAGE": s.Registry + "/" + koImage}
+		return map[string]any{"IMAGE": s.image(registryHost), "GOPROXY": s.GoProxy, "KO_IMAGE": s.Registry + "/" + koStep(s.built.Go)}
 	},
 	image: func(*site) string { return "$(tasks.build.results.IMAGE_REF)" },
+}
+
+// koStep is ko's image with a version of Go.
+func koStep(version string) string {
+	if version == "" {
+		version = "usual"
+	}
+	return koImage + ":" + version
 }
 
 func koBase(s *site) string { return "bench/ko-base-" + s.size + ":latest" }
@@ -108,7 +117,7 @@ var floor = pipeline{
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build floor: %w: %s", err, out)
 		}
-		return s.addFiles(ctx, golangImage, floorImage, map[string]string{"/usr/local/bin/floor": program})
+		return s.addFiles(ctx, golang(""), floorImage, map[string]string{"/usr/local/bin/floor": program})
 	},
 	params: func(s *site) map[string]any {
 		files := []string{}

@@ -60,8 +60,10 @@ type site struct {
 	namespace       string
 	service         int // of several that share the site's claim, from 1; 0 is the only one
 	repo            *flow.Repository
-	resolved        string // Slipway's tasks and pipelines, with their images
-	logs            string // of the run under way
+	resolved        string   // Slipway's tasks and pipelines, with their images
+	gos             []string // versions of Go that have an image; "" is the usual one
+	logs            string   // of the run under way
+	built           source   // by the run under way
 	state           state
 }
 
@@ -149,6 +151,7 @@ func (s *site) caches() string {
 // namespace, and a .dockerignore, since caches of layers would not stand a
 // commit that changes nothing.
 func (s *site) write(src source) error {
+	s.built = src
 	if err := src.write(s.app, s.repo.Dir()); err != nil {
 		return err
 	}
@@ -228,8 +231,8 @@ func parseStartedAt(message string) (time.Time, error) {
 // seconds rounds to what the clocks are good for.
 func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*100) / 100 }
 
-// empty removes what is in a folder of the node.
-func empty(dir string) error {
+// emptyFolder removes what is in a folder of the node.
+func emptyFolder(dir string) error {
 	if !strings.HasPrefix(dir, cluster.StateDir+"/") {
 		return fmt.Errorf("empty %s: it is not of the local cluster", dir)
 	}

@@ -78,6 +78,12 @@ func (s *site) push(ctx context.Context, repository string, img containers.Image
 	return nil
 }
 
+// exists says whether the registry has an image.
+func exists(ctx context.Context, ref name.Reference) bool {
+	_, err := remote.Head(ref, registryOptions(ctx)...)
+	return err == nil
+}
+
 // addFiles pushes the image from with more files, by their path inside.
 func (s *site) addFiles(ctx context.Context, from, to string, files map[string]string) error {
 	img, err := s.pull(ctx, from)

@@ -62,3 +62,16 @@ func cpuModel(cpuinfo string) string {
 	}
 	return "unknown"
 }
+
+// loadAverage is the machine's over the last minute; 0 is not known.
+func loadAverage() float64 {
+	content, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	var load float64
+	if _, err := fmt.Sscan(string(content), &load); err != nil {
+		return 0
+	}
+	return load
+}

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,6 +62,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := buildContenders(ctx, out); err != nil {
 		return err
 	}
+	gos := []string{""}
+	if slices.Contains(chosen.cases, "go-version") {
+		gos = append(gos, goVersions...)
+	}
+	for _, version := range gos[1:] {
+		if _, err := toolchain(ctx, version); err != nil {
+			return err
+		}
+	}
 	if err := cluster.Enter(); err != nil {
 		return err
 	}
@@ -96,7 +106,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	b := &bench{cluster: c, results: found, resolved: resolved, work: work, logs: filepath.Join(flow.Root(), "build", "bench"), out: out, sites: map[string]*site{}}
+	b := &bench{cluster: c, results: found, resolved: resolved, gos: gos, work: work, logs: filepath.Join(flow.Root(), "build", "bench"), out: out, sites: map[string]*site{}}
 	if err := b.all(ctx, jobs); err != nil {
 		return err
 	}

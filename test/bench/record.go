@@ -38,7 +38,10 @@ type version struct {
 type record struct {
 	job
 	Started time.Time `json:"started"`
-	Source  source    `json:"source"`
+	// Load is how many processes wanted a core in the minute before: what others
+	// do on the machine is in all figures but the CPU's.
+	Load   float64 `json:"load"`
+	Source source  `json:"source"`
 	// SecondsTotal is from the push, or the start of the command, until the app
 	// is rolled out.
 	SecondsTotal *float64 `json:"seconds_total"`

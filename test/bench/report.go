@@ -74,10 +74,7 @@ func report(content []byte) (map[string]string, error) {
 
 func describe(kind string) string {
 	if k, ok := severals[kind]; ok {
-		if k.atOnce {
-			return fmt.Sprintf("%d services on one claim, a line changed in each, at the same time", k.services)
-		}
-		return fmt.Sprintf("%d services on one claim, a line changed in each, one after another", k.services)
+		return k.String()
 	}
 	return cases[kind].about
 }
@@ -91,7 +88,7 @@ func (r *results) goals() string {
 	rows := [][]string{{"figure", "small", "medium"}}
 	for _, g := range goals {
 		row := []string{g.String()}
-		for _, app := range []string{"small", "medium"} {
+		for _, app := range requiredApps {
 			verdict := ""
 			if g.apps == nil || slices.Contains(g.apps, app) {
 				verdict = g.verdict(r, app)
@@ -249,4 +246,3 @@ func tables(r *results) string {
 	w.Flush()
 	return b.String()
 }
-

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,8 +19,9 @@ type bench struct {
 	cluster  *flow.Cluster
 	results  *results
 	resolved string
-	work     string // folder for repositories
-	logs     string // folder for the logs of each run
+	gos      []string // versions of Go that are needed; the first, "", is the usual one
+	work     string   // folder for repositories
+	logs     string   // folder for the logs of each run
 	out      io.Writer
 
 	sites map[string]*site // by contender and size
@@ -31,11 +33,12 @@ func (b *bench) all(ctx context.Context, jobs []job) error {
 	left := order(jobs, b.results)
 	fmt.Fprintf(b.out, "%d runs, %d of them done already; %s\n", len(jobs), len(jobs)-len(left), estimate(left, b.results.Records))
 	for len(left) > 0 {
-		j, err := b.next(ctx, left)
+		j, warm, err := b.next(ctx, left)
 		if err != nil {
 			return err
 		}
-		r, err := b.one(ctx, j)
+		fmt.Fprintf(b.out, "%s  %s\n", time.Now().Format("15:04:05"), j)
+		r, err := b.one(ctx, j, warm)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -46,7 +49,7 @@ func (b *bench) all(ctx context.Context, jobs []job) error {
 			return err
 		}
 		left = slices.DeleteFunc(left, func(l job) bool { return l == j })
-		fmt.Fprintf(b.out, "%s  %-36s %s; %d left, %s\n", time.Now().Format("15:04:05"), j, r.summary(), len(left), estimate(left, b.results.Records))
+		fmt.Fprintf(b.out, "          %s; %d left, %s\n", r.summary(), len(left), estimate(left, b.results.Records))
 	}
 	return nil
 }
@@ -60,26 +63,28 @@ func order(jobs []job, r *results) []job {
 	return slices.DeleteFunc(shuffled, r.done)
 }
 
-// next is the first of the jobs, made ready: one that needs warm caches where
-// there are none gives way to a cold one of the same site, which warms them.
-func (b *bench) next(ctx context.Context, left []job) (job, error) {
-	j := left[0]
+// next is the first of the jobs: one that needs warm caches where there are none
+// gives way to a cold one of the same site, which warms them. If there is none
+// it wants a warm-up.
+func (b *bench) next(ctx context.Context, left []job) (j job, warmUp bool, err error) {
+	j = left[0]
 	s, err := b.site(ctx, j)
 	if err != nil {
-		return job{}, err
+		return job{}, false, err
 	}
-	if kind, ok := severals[j.Case]; ok {
-		return j, b.warmUpSeveral(ctx, s, kind.services)
-	}
-	if cases[j.Case].cold || s.state.Built != nil || contestants[j.Contender].alwaysCold && j.Case != "unchanged" {
-		return j, nil
+	kind, several := severals[j.Case]
+	switch {
+	case several:
+		return j, !kind.cold && (s.state.Built == nil || s.state.Services < kind.services), nil
+	case cases[j.Case].cold, s.state.Built != nil, contestants[j.Contender].alwaysCold && j.Case != "unchanged":
+		return j, false, nil
 	}
 	if i := slices.IndexFunc(left, func(other job) bool {
 		return other.Contender == j.Contender && other.App == j.App && cases[other.Case].cold
 	}); i >= 0 {
-		return left[i], nil
+		return left[i], false, nil
 	}
-	return j, b.warmUp(ctx, s)
+	return j, true, nil
 }
 
 // warmUp builds once, for nobody to measure.
@@ -89,15 +94,12 @@ func (b *bench) warmUp(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(b.out, "%s  %s %s: a warm-up\n", time.Now().Format("15:04:05"), s.contender, s.size)
+	fmt.Fprintln(b.out, "          a warm-up first")
 	r, err := b.build(ctx, s, j, source{Line: b.text(j, attempt)})
 	if err == nil && !r.OK {
-		err = fmt.Errorf("%s", r.Problem)
+		err = errors.New(r.Problem)
 	}
-	if err != nil {
-		return fmt.Errorf("warm up %s with app %s: %w", s.contender, s.size, err)
-	}
-	return nil
+	return err
 }
 
 // site is the one that the job is done at.
@@ -109,6 +111,12 @@ func (b *bench) site(ctx context.Context, j job) (*site, error) {
 	s, err := newSite(ctx, b.cluster, j.Contender, j.App, b.resolved, b.work)
 	if err != nil {
 		return nil, err
+	}
+	s.gos = b.gos
+	for _, version := range b.gos[1:] {
+		if err := s.pushGolang(ctx, version); err != nil {
+			return nil, err
+		}
 	}
 	if err := contestants[j.Contender].install(ctx, s); err != nil {
 		return nil, fmt.Errorf("install %s: %w", j.Contender, err)
@@ -127,17 +135,29 @@ func (b *bench) text(j job, attempt int) string {
 }
 
 // one does a job.
-func (b *bench) one(ctx context.Context, j job) (record, error) {
+func (b *bench) one(ctx context.Context, j job, warmUp bool) (record, error) {
 	s, err := b.site(ctx, j)
 	if err != nil {
 		return record{}, err
+	}
+	several, isSeveral := severals[j.Case]
+	if warmUp {
+		if s.state.Built == nil {
+			err = b.warmUp(ctx, s)
+		}
+		if err == nil && isSeveral {
+			err = b.warmUpSeveral(ctx, s, several.services)
+		}
+		if err != nil {
+			return record{job: j, Started: time.Now().UTC(), Problem: "warm-up: " + err.Error()}, nil
+		}
 	}
 	attempt, err := b.results.attempt(j)
 	if err != nil {
 		return record{}, err
 	}
-	if kind, ok := severals[j.Case]; ok {
-		return b.several(ctx, s, j, kind, b.text(j, attempt))
+	if isSeveral {
+		return b.several(ctx, s, j, several, b.text(j, attempt))
 	}
 	var last source
 	if s.state.Built != nil {
@@ -145,20 +165,25 @@ func (b *bench) one(ctx context.Context, j job) (record, error) {
 	}
 	kind := cases[j.Case]
 	if kind.cold {
-		if err := contestants[j.Contender].forget(ctx, s); err != nil {
-			return record{}, fmt.Errorf("empty the caches: %w", err)
-		}
-		if err := s.save(ctx, state{Generation: s.state.Generation + 1}); err != nil {
+		if err := b.forget(ctx, s); err != nil {
 			return record{}, err
 		}
 	}
 	return b.build(ctx, s, j, kind.of(b.text(j, attempt), j.Run, last))
 }
 
+// forget empties a site's caches.
+func (b *bench) forget(ctx context.Context, s *site) error {
+	if err := contestants[s.contender].forget(ctx, s); err != nil {
+		return fmt.Errorf("empty the caches: %w", err)
+	}
+	return s.save(ctx, state{Generation: s.state.Generation + 1, Services: s.state.Services})
+}
+
 // build builds a source, and looks at what came of it. An error is one of the
 // benchmarks themselves; a contender that fails has a record that says so.
 func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, error) {
-	r := record{job: j, Started: time.Now().UTC(), Source: src}
+	r := record{job: j, Started: time.Now().UTC(), Load: loadAverage(), Source: src}
 	// Until it has ended, nobody knows what its caches hold.
 	if err := s.save(ctx, state{Generation: s.state.Generation, Services: s.state.Services}); err != nil {
 		return record{}, err

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,15 +21,25 @@ import (
 type several struct {
 	services int
 	atOnce   bool
+	// cold has the caches emptied before the first, and each service's module
+	// another name, so that they have nothing in common but what they import.
+	cold bool
+}
+
+func (k several) String() string {
+	what := "a line changed in each"
+	if k.cold {
+		what = "modules of their own, which no cache has seen"
+	}
+	how := "one after another"
+	if k.atOnce {
+		how = "at the same time"
+	}
+	return fmt.Sprintf("%d services on one claim, %s, %s", k.services, what, how)
 }
 
 // warmUpSeveral builds services that were never built, for nobody to measure.
 func (b *bench) warmUpSeveral(ctx context.Context, s *site, services int) error {
-	if s.state.Built == nil {
-		if err := b.warmUp(ctx, s); err != nil {
-			return err
-		}
-	}
 	if s.state.Services >= services {
 		return nil
 	}
@@ -36,7 +48,7 @@ func (b *bench) warmUpSeveral(ctx context.Context, s *site, services int) error 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(b.out, "%s  %s %s: a warm-up of %d services\n", time.Now().Format("15:04:05"), s.contender, s.size, services)
+	fmt.Fprintf(b.out, "          a warm-up of %d services first\n", services)
 	r, err := b.several(ctx, s, j, several{services: services}, b.text(j, attempt))
 	if err == nil && !r.OK {
 		err = errors.New(r.Problem)
@@ -50,10 +62,17 @@ func (b *bench) warmUpSeveral(ctx context.Context, s *site, services int) error 
 }
 
 // several does a job of several builds. Its total is the time from the first
-// push until all are rolled out; one after another, the sum of theirs.
+// push until all are rolled out; one after another, the sum of theirs. What was
+// compiled is the most that any service but the first did.
 func (b *bench) several(ctx context.Context, s *site, j job, kind several, text string) (record, error) {
-	r := record{job: j, Started: time.Now().UTC(), Source: source{Line: text}}
+	r := record{job: j, Started: time.Now().UTC(), Load: loadAverage(), Source: source{Line: text}}
+	if kind.cold {
+		if err := b.forget(ctx, s); err != nil {
+			return record{}, err
+		}
+	}
 	var services []*site
+	var sources []source
 	for i := range kind.services {
 		service := *s
 		service.service = i + 1
@@ -63,26 +82,33 @@ func (b *bench) several(ctx context.Context, s *site, j job, kind several, text 
 			return record{}, err
 		}
 		// Each has a line of its own, so that none builds what another has.
-		if err := service.write(source{Line: fmt.Sprintf("%s, service %d", text, i+1)}); err != nil {
+		src := source{Line: fmt.Sprintf("%s, service %d", text, i+1)}
+		if kind.cold {
+			src.Module = fmt.Sprintf("%s-%d", s.app.name, i+1)
+		}
+		if err := service.write(src); err != nil {
 			return record{}, err
 		}
-		services = append(services, &service)
+		services, sources = append(services, &service), append(sources, src)
 	}
 	seen, err := observe(ctx, b.cluster, s.namespace, filepath.Join(b.logs, strings.ReplaceAll(j.String(), " ", "-")))
 	if err != nil {
 		return record{}, err
 	}
+	turns := [][]*site{services}
+	if !kind.atOnce {
+		turns = slices.Collect(slices.Chunk(services, 1))
+	}
 	var total time.Duration
-	if kind.atOnce {
-		total, err = rollOut(ctx, services)
-	} else {
-		for _, service := range services {
-			var took time.Duration
-			if took, err = rollOut(ctx, []*site{service}); err != nil {
-				break
-			}
-			total += took
+	var reports []flow.Report
+	for _, turn := range turns {
+		var took time.Duration
+		var built []flow.Report
+		if took, built, err = rollOut(ctx, turn); err != nil {
+			break
 		}
+		total += took
+		reports = append(reports, built...)
 	}
 	used := seen.end()
 	if err != nil {
@@ -93,8 +119,9 @@ func (b *bench) several(ctx context.Context, s *site, j job, kind several, text 
 	if used.in > 0 {
 		r.BytesPulled, r.BytesPushed = &used.in, &used.out
 	}
+	r.Compiled = most(reports[1:])
 	for i, service := range services {
-		part := record{job: j, Source: source{Line: fmt.Sprintf("%s, service %d", text, i+1)}}
+		part := record{job: j, Source: sources[i]}
 		if err := service.check(ctx, &part, nil); err != nil {
 			r.Problem = fmt.Sprintf("service %d: %v", i+1, err)
 			return r, nil
@@ -104,25 +131,38 @@ func (b *bench) several(ctx context.Context, s *site, j job, kind several, text 
 	return r, nil
 }
 
+// most is the greatest number of packages that were compiled; nil if one is not
+// known.
+func most(reports []flow.Report) *int {
+	n := 0
+	for _, r := range reports {
+		if r.Compiled == nil {
+			return nil
+		}
+		n = max(n, *r.Compiled)
+	}
+	return &n
+}
+
 // rollOut pushes all services, and returns how long it takes until the last is
 // rolled out. It asks for all runs with one question, so that watching eight
 // costs what watching one does.
-func rollOut(ctx context.Context, services []*site) (time.Duration, error) {
+func rollOut(ctx context.Context, services []*site) (time.Duration, []flow.Report, error) {
 	start := time.Now()
 	s := services[0]
 	var runs []string
 	for _, service := range services {
 		commit, err := service.repo.Push(ctx, "bench")
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		run, err := slipway{}.pipelineRun(service, commit)
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		name, err := s.Start(ctx, run)
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		runs = append(runs, name)
 	}
@@ -151,9 +191,28 @@ func rollOut(ctx context.Context, services []*site) (time.Duration, error) {
 		return ended(ctx, s, runs)
 	})
 	if err != nil {
-		return 0, err
+		return 0, nil, errors.Join(err, s.cancel(ctx, runs...))
 	}
-	return last.Sub(start), failed(ctx, s, runs)
+	if err := failed(ctx, s, runs); err != nil {
+		return 0, nil, err
+	}
+	var reports []flow.Report
+	for _, name := range runs {
+		run, err := s.Tekton.TektonV1().PipelineRuns(s.namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return 0, nil, err
+		}
+		var report flow.Report
+		for _, result := range run.Status.Results {
+			if result.Name == "build-report" {
+				if err := json.Unmarshal([]byte(result.Value.StringVal), &report); err != nil {
+					return 0, nil, fmt.Errorf("read the build-report of %s: %w", name, err)
+				}
+			}
+		}
+		reports = append(reports, report)
+	}
+	return last.Sub(start), reports, nil
 }
 
 // failed says which of the runs did.

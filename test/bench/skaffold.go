@@ -44,7 +44,7 @@ func (skaffold) install(ctx context.Context, s *site) error {
 	return s.Apply(ctx, s.namespace, `{apiVersion: v1, kind: Secret, metadata: {name: kaniko-secret}, stringData: {kaniko-secret: "{}"}}`)
 }
 
-func (skaffold) forget(_ context.Context, s *site) error { return empty(s.caches()) }
+func (skaffold) forget(_ context.Context, s *site) error { return emptyFolder(s.caches()) }
 
 func (k skaffold) run(ctx context.Context, s *site, seen *observer) (outcome, error) {
 	dir, err := parts.Dir("skaffold")

@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 
 	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/apis"
 	"sigs.k8s.io/yaml"
 
 	"github.com/slipway-ci/slipway/test/flow"
@@ -85,7 +88,7 @@ func (p pipeline) run(ctx context.Context, s *site, seen *observer) (outcome, er
 			return outcome{}, err
 		}
 	}
-	done, err := s.follow(ctx, func(commit string) (*v1.PipelineRun, error) { return p.pipelineRun(s, commit) }, nil)
+	done, err := s.follow(ctx, func(commit string) (*v1.PipelineRun, error) { return p.manifest(s, s.repo.URL(), commit) }, nil)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -94,7 +97,7 @@ func (p pipeline) run(ctx context.Context, s *site, seen *observer) (outcome, er
 	return done, err
 }
 
-func (p pipeline) pipelineRun(s *site, commit string) (*v1.PipelineRun, error) {
+func (p pipeline) manifest(s *site, url, commit string) (*v1.PipelineRun, error) {
 	var params []map[string]any
 	for name, value := range p.params(s) {
 		params = append(params, map[string]any{"name": name, "value": value})
@@ -105,7 +108,7 @@ func (p pipeline) pipelineRun(s *site, commit string) (*v1.PipelineRun, error) {
 	}
 	var manifest bytes.Buffer
 	if err := runTemplate.Execute(&manifest, map[string]any{
-		"Namespace": s.namespace, "URL": s.repo.URL(), "Commit": commit, "Params": string(encoded),
+		"Namespace": s.namespace, "URL": url, "Commit": commit, "Params": string(encoded),
 		"Caches": p.caches, "Overlay": overlay, "App": s.app.name, "Image": p.image(s),
 	}); err != nil {
 		return nil, err
@@ -137,10 +140,16 @@ func (s *site) follow(ctx context.Context, make func(commit string) (*v1.Pipelin
 	}
 	run, err := s.Follow(ctx, s.namespace, name, start, log)
 	if err != nil {
-		return outcome{}, err
+		return outcome{}, errors.Join(err, s.cancel(ctx, name))
 	}
 	if !run.Succeeded() {
-		return outcome{}, fmt.Errorf("PipelineRun %s: %s; see %s", name, run.Message(), log.Name())
+		var why []error
+		for id, task := range run.Tasks {
+			if !task.IsSuccessful() {
+				why = append(why, fmt.Errorf("%s: %s", id, task.Status.GetCondition(apis.ConditionSucceeded).GetMessage()))
+			}
+		}
+		return outcome{}, fmt.Errorf("PipelineRun %s: %w; see %s", name, errors.Join(why...), log.Name())
 	}
 	done := outcome{total: run.Ended["deploy"].Sub(start)}
 	if err := s.steps(ctx, run, start, &done); err != nil {
@@ -150,6 +159,18 @@ func (s *site) follow(ctx context.Context, make func(commit string) (*v1.Pipelin
 		err = read(run, &done)
 	}
 	return done, err
+}
+
+// cancel ends runs that nobody follows any more: what is measured next must not
+// share the node with them.
+func (s *site) cancel(ctx context.Context, runs ...string) error {
+	var all []error
+	for _, name := range runs {
+		patch := fmt.Sprintf(`{"spec":{"status":%q}}`, v1.PipelineRunSpecStatusCancelled)
+		_, err := s.Tekton.TektonV1().PipelineRuns(s.namespace).Patch(context.WithoutCancel(ctx), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		all = append(all, err)
+	}
+	return errors.Join(all...)
 }
 
 // emptyClaim removes the caches on the site's claim from the node's folder that
@@ -165,9 +186,9 @@ func (s *site) emptyClaim(ctx context.Context) error {
 	}
 	switch source := volume.Spec.PersistentVolumeSource; {
 	case source.HostPath != nil:
-		return empty(filepath.Join(source.HostPath.Path, "cache"))
+		return emptyFolder(filepath.Join(source.HostPath.Path, "cache"))
 	case source.Local != nil:
-		return empty(filepath.Join(source.Local.Path, "cache"))
+		return emptyFolder(filepath.Join(source.Local.Path, "cache"))
 	}
 	return fmt.Errorf("empty claim slipway of namespace %s: volume %s is no folder of the node", s.namespace, volume.Name)
 }
