@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -66,6 +67,15 @@ func (k skaffold) run(ctx context.Context, s *site, seen *observer) (outcome, er
 	if err := os.WriteFile(settings, []byte("global:\n  collect-metrics: false\n  survey:\n    disable-prompt: true\n"), 0o644); err != nil {
 		return outcome{}, err
 	}
+	// It wants a kustomize program, or a kubectl that knows its version in
+	// another way than the cluster's does.
+	bin := filepath.Join(home, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return outcome{}, err
+	}
+	if err := os.WriteFile(filepath.Join(bin, "kustomize"), []byte("#!/bin/sh\nshift # build\nexec kubectl kustomize \"$@\"\n"), 0o755); err != nil {
+		return outcome{}, err
+	}
 	log, err := os.Create(filepath.Join(s.logs, "run.log"))
 	if err != nil {
 		return outcome{}, err
@@ -75,7 +85,7 @@ func (k skaffold) run(ctx context.Context, s *site, seen *observer) (outcome, er
 	start := time.Now()
 	cmd := exec.CommandContext(ctx, filepath.Join(dir, "skaffold"), "run", "--config="+settings, "--interactive=false", "--update-check=false", "--color=0")
 	cmd.Dir = s.repo.Dir()
-	cmd.Env = append(os.Environ(), "HOME="+home, "PATH="+filepath.Join(cluster.StateDir, "bin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "HOME="+home, "PATH="+bin+":"+filepath.Join(cluster.StateDir, "bin")+":"+os.Getenv("PATH"))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second
@@ -119,11 +129,20 @@ func (k skaffold) write(s *site) error {
 	if err := s.repo.Replace(overlay+"/kustomization.yaml", "resources:", fmt.Sprintf("images: [{name: %s, newName: %s}]\nresources:", s.app.name, s.image(registryHost))); err != nil {
 		return err
 	}
-	if k.final {
-		return nil
+	// It asks for base images by itself, before kaniko does, and has no mirrors
+	// for that: they get the names that they have in the registry here.
+	dockerfile := "Dockerfile"
+	if !k.final {
+		dockerfile = "Dockerfile.baseline"
+	}
+	if err := errors.Join(
+		s.repo.Replace(dockerfile, "FROM golang:", "FROM "+registryHost+"/library/golang:"),
+		s.repo.Replace(dockerfile, "FROM gcr.io/", "FROM "+registryHost+"/"),
+	); err != nil || k.final {
+		return err
 	}
 	// Its modules come from the proxy, as there is no way out.
-	return s.repo.Replace("Dockerfile.baseline", "ENV CGO_ENABLED=0", "ENV CGO_ENABLED=0 GOPROXY="+s.GoProxy)
+	return s.repo.Replace(dockerfile, "ENV CGO_ENABLED=0", "ENV CGO_ENABLED=0 GOPROXY="+s.GoProxy)
 }
 
 // config is the seed's skaffold.yaml with the names of this cluster.
@@ -151,8 +170,6 @@ func (k skaffold) config(example []byte, kubeContext string, s *site) ([]byte, e
 	artifact.Image = s.image(registryHost)
 	artifact.Kaniko["registryMirror"] = registryHost
 	artifact.Kaniko["insecureRegistry"] = []string{registryHost}
-	// It has no field for mirrors of other registries than Docker Hub.
-	artifact.Kaniko["env"] = []map[string]string{{"name": "KANIKO_REGISTRY_MAP", "value": "gcr.io=" + registryHost}}
 	c.Build.Cluster["namespace"] = s.namespace
 	if k.final {
 		artifact.Kaniko["buildArgs"].(map[string]any)["GOPROXY"] = s.GoProxy
