@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"github.com/slipway-ci/slipway/test/flow"
+	"github.com/slipway-ci/slipway/test/cluster"
 )
 
 // app is something to build, as the seed describes it: a Dockerfile of the
@@ -85,7 +85,7 @@ func (s source) write(a app, dir string) error {
 			return err
 		}
 	}
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join(flow.Root(), a.dir))); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(cluster.Root(), a.dir))); err != nil {
 		return err
 	}
 	if s.Line != "" {

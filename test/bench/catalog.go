@@ -13,7 +13,6 @@ import (
 
 	"github.com/slipway-ci/slipway/test/cluster"
 	"github.com/slipway-ci/slipway/test/cluster/parts"
-	"github.com/slipway-ci/slipway/test/flow"
 )
 
 //go:embed manifests/catalog-kaniko.yaml
@@ -80,7 +79,7 @@ var ko = pipeline{
 		}
 		files := map[string]string{}
 		for inside, file := range s.app.files {
-			files[inside] = filepath.Join(flow.Root(), s.app.dir, file)
+			files[inside] = filepath.Join(cluster.Root(), s.app.dir, file)
 		}
 		return s.addFiles(ctx, staticImage, koBase(s), files)
 	},
@@ -111,9 +110,9 @@ var floor = pipeline{
 	step:   "step-build",
 	caches: true,
 	images: func(ctx context.Context, s *site) error {
-		program := filepath.Join(flow.Root(), "build", "bench", "floor")
+		program := filepath.Join(cluster.Root(), "build", "bench", "floor")
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./test/bench/floor")
-		build.Dir, build.Env = flow.Root(), append(os.Environ(), "CGO_ENABLED=0", "GOPROXY=off")
+		build.Dir, build.Env = cluster.Root(), append(os.Environ(), "CGO_ENABLED=0", "GOPROXY=off")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build floor: %w: %s", err, out)
 		}

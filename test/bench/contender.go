@@ -115,7 +115,7 @@ func newSite(ctx context.Context, c *flow.Cluster, contender, size, resolved, wo
 		namespace: "bench-" + contender + "-" + size,
 	}
 	var err error
-	s.repo, err = c.NewRepository(ctx, s.repository(), filepath.Join(flow.Root(), s.app.dir), filepath.Join(work, contender, size))
+	s.repo, err = c.NewRepository(ctx, s.repository(), filepath.Join(cluster.Root(), s.app.dir), filepath.Join(work, contender, size))
 	return s, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"github.com/slipway-ci/slipway/test/cluster"
 	"github.com/slipway-ci/slipway/test/flow"
 )
 
@@ -22,7 +23,7 @@ func testSite(contender string) *site {
 // cluster; the first of it, without proxy and caches.
 func TestSkaffoldRunsWithTheSeedsFile(t *testing.T) {
 	t.Parallel()
-	example, err := os.ReadFile(filepath.Join(flow.Root(), "examples", "feed-agg", "skaffold.yaml"))
+	example, err := os.ReadFile(filepath.Join(cluster.Root(), "examples", "feed-agg", "skaffold.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,10 +43,10 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	file := filepath.Join(flow.Root(), "build", "bench.json")
+	file := filepath.Join(cluster.Root(), "build", "bench.json")
 	switch {
 	case len(args) == 1 && args[0] == "report":
-		return publish(file, filepath.Join(flow.Root(), "docs", "bench"))
+		return publish(file, filepath.Join(cluster.Root(), "docs", "bench"))
 	case len(args) > 0:
 		return fmt.Errorf("unknown argument %q: there is only report", args[0])
 	}
@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	commit := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12")
-	commit.Dir = flow.Root()
+	commit.Dir = cluster.Root()
 	head, err := commit.Output()
 	if err != nil {
 		return fmt.Errorf("ask git for the commit: %w", err)
@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	b := &bench{cluster: c, results: found, resolved: resolved, gos: gos, work: work, logs: filepath.Join(flow.Root(), "build", "bench"), out: out, sites: map[string]*site{}}
+	b := &bench{cluster: c, results: found, resolved: resolved, gos: gos, work: work, logs: filepath.Join(cluster.Root(), "build", "bench"), out: out, sites: map[string]*site{}}
 	if err := b.all(ctx, jobs); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func buildContenders(ctx context.Context, out io.Writer) error {
 		if parts.Built(name) {
 			continue
 		}
-		log := filepath.Join(flow.Root(), "build", name+".log")
+		log := filepath.Join(cluster.Root(), "build", name+".log")
 		if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slipway-ci/slipway/test/flow"
+	"github.com/slipway-ci/slipway/test/cluster"
 )
 
 func seconds64(v float64) *float64 { return &v }
@@ -116,7 +116,7 @@ func TestAReportSaysWhereSlipwayLoses(t *testing.T) {
 // What docs/bench says is what its own bench.json says.
 func TestThePublishedReportIsOfItsRecords(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(flow.Root(), "docs", "bench")
+	dir := filepath.Join(cluster.Root(), "docs", "bench")
 	content, err := os.ReadFile(filepath.Join(dir, "bench.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/pkg/apis"
 
+	"github.com/slipway-ci/slipway/test/cluster"
 	"github.com/slipway-ci/slipway/test/flow"
 )
 
@@ -78,7 +79,7 @@ func (b *bench) several(ctx context.Context, s *site, j job, kind several, text 
 		service.service = i + 1
 		dir := filepath.Join(b.work, s.contender, fmt.Sprintf("%s-%d-%d", s.size, i+1, time.Now().UnixNano()))
 		var err error
-		if service.repo, err = s.NewRepository(ctx, service.repository(), filepath.Join(flow.Root(), s.app.dir), dir); err != nil {
+		if service.repo, err = s.NewRepository(ctx, service.repository(), filepath.Join(cluster.Root(), s.app.dir), dir); err != nil {
 			return record{}, err
 		}
 		// Each has a line of its own, so that none builds what another has.

@@ -15,7 +15,6 @@ import (
 
 	"github.com/slipway-ci/slipway/test/cluster"
 	"github.com/slipway-ci/slipway/test/cluster/parts"
-	"github.com/slipway-ci/slipway/test/flow"
 )
 
 // skaffold runs the real program with the seed's skaffold.yaml: the last one,
@@ -110,7 +109,7 @@ func (k skaffold) run(ctx context.Context, s *site, seen *observer) (outcome, er
 
 // write makes the files that skaffold needs in the source.
 func (k skaffold) write(s *site) error {
-	example, err := os.ReadFile(filepath.Join(flow.Root(), "examples", "feed-agg", "skaffold.yaml"))
+	example, err := os.ReadFile(filepath.Join(cluster.Root(), "examples", "feed-agg", "skaffold.yaml"))
 	if err != nil {
 		return err
 	}
