@@ -67,7 +67,7 @@ func open(dir, folder string) (*Repository, error) {
 	dotGit := osfs.New(filepath.Join(dir, ".git"), osfs.WithBoundOS())
 	return &Repository{
 		tree:   tree,
-		store:  filesystem.NewStorage(dotGit, cache.NewObjectLRU(objectCache)),
+		store:  filesystem.NewStorageWithOptions(dotGit, cache.NewObjectLRU(objectCache), filesystem.Options{KeepDescriptors: true}),
 		folder: filepath.ToSlash(inside),
 		packs:  filepath.Join(dir, ".git", "objects", "pack"),
 	}, nil

@@ -30,10 +30,9 @@ type Registry interface {
 // finds them. Their content is what the index says. Those that it returns are
 // there, whatever the error says about others.
 func Pull(ctx context.Context, registry Registry, index name.Tag, to Folder, ttl time.Duration, now time.Time) ([]Entry, error) {
-	if err := os.MkdirAll(string(to), 0o777); err != nil {
+	if err := os.MkdirAll(string(to), 0o755); err != nil {
 		return nil, err
 	}
-	// RUN instructions of any user are kaniko's children; it writes there itself.
 	found, err := registry.Get(ctx, index)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -134,10 +134,13 @@ func gitCommit(s Source, options map[string]string) (string, error) {
 		return name, nil
 	}
 	changed, err := clone.Changed()
+	if err != nil {
+		return "", fmt.Errorf("look for changed files: %w; ignoreChanges=true does without", err)
+	}
 	if changed {
 		name += "-dirty"
 	}
-	return name, err
+	return name, nil
 }
 
 // Tags have neither slashes nor a leading dash or dot; branches and git's tags

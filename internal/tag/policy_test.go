@@ -15,13 +15,20 @@ import (
 type clone struct {
 	description string
 	changed     bool
+	damaged     bool // its index
 	branch      string
 }
 
 func (c clone) Describe() (string, error) { return c.description, nil }
 func (c clone) Commit() (string, error)   { return "eefe1b9c44eb0aa87199c9a079f2d48d8eb8baed", nil }
 func (c clone) Tree() (string, error)     { return "3bed02ca656e336307e4eb4d80080d7221cba62c", nil }
-func (c clone) Changed() (bool, error)    { return c.changed, nil }
+
+func (c clone) Changed() (bool, error) {
+	if c.damaged {
+		return false, errors.New("unknown extension")
+	}
+	return c.changed, nil
+}
 
 func (c clone) Branch() (string, error) {
 	if c.branch == "" {
@@ -120,6 +127,19 @@ func TestBadTags(t *testing.T) {
 		if got, err := tag.Tags("app", []string{entry}, *noGit(), variables); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %q, %v\nwant %s", entry, got, err, want)
 		}
+	}
+}
+
+func TestIgnoreChangesDoesWithoutTheIndex(t *testing.T) {
+	t.Parallel()
+	s := source(clone{description: "v1", damaged: true})
+	got, err := tag.Tags("app", []string{"gitCommit:ignoreChanges=true"}, *s, tag.Variables{})
+	if err != nil || !slices.Equal(got, []string{"v1"}) {
+		t.Errorf("got %s, %v", got, err)
+	}
+	const want = `"gitCommit": gitCommit: look for changed files: unknown extension; ignoreChanges=true does without`
+	if _, err := tag.Tags("app", []string{"gitCommit"}, *s, tag.Variables{}); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
