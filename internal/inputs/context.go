@@ -9,6 +9,8 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/moby/patternmatcher"
@@ -33,8 +35,8 @@ type entry struct {
 }
 
 // List is an input for each file, folder and link: by its path, mode and
-// content, and not by its times and owner, of which git knows nothing. Where a
-// symbolic link makes a path lead elsewhere in the context, all of that is
+// content, and not by its times and owner, of which git knows nothing. Of .git
+// counts what two clones of a commit have in common. Where a symbolic link makes a path lead elsewhere in the context, all of that is
 // listed.
 func (c Context) List(ctx context.Context) (List, error) {
 	all, err := c.walk(ctx)
@@ -72,6 +74,12 @@ func (c Context) walk(ctx context.Context) ([]entry, error) {
 		if err != nil || name == "." {
 			return err
 		}
+		if ofThisClone(name) && !slices.ContainsFunc(c.Paths, inGit) {
+			if found.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
 		if c.Ignore != nil {
 			out, match, err := c.Ignore.MatchesUsingParentResults(name, ignored[path.Dir(name)])
 			if err != nil {
@@ -101,6 +109,19 @@ func (c Context) walk(ctx context.Context) ([]entry, error) {
 	})
 	return all, err
 }
+
+// ofThisClone says whether a file is of a git repository, and different in each
+// clone of the same commit. The commit, branches and tags are in files that
+// count, and objects are what these name. See gitrepository-layout(5).
+func ofThisClone(name string) bool {
+	switch name {
+	case ".git/index", ".git/logs", ".git/objects", ".git/FETCH_HEAD", ".git/ORIG_HEAD":
+		return true
+	}
+	return false
+}
+
+func inGit(path string) bool { return strings.HasPrefix(path, ".git/") }
 
 // taken are the entries that c's paths take along.
 func (c Context) taken(all []entry) []entry {

@@ -3,6 +3,7 @@ package inputs_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func TestWhatCountsOfAContext(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
 		"main.go": "package main", "cmd/server/main.go": "package main", "cmd/worker/main.go": "package main",
-		"README.md": "read me", "docs/a.md": "a", "docs/deep/b.md": "b", "conf.yaml": "x: 1", "empty/.keep": "",
+		".git/HEAD": "a commit", "README.md": "read me", "docs/a.md": "a", "docs/deep/b.md": "b", "conf.yaml": "x: 1", "empty/.keep": "",
 	}
 	write := func(name, content string) func(*testing.T, folder) {
 		return func(t *testing.T, f folder) { t.Helper(); f.write(t, name, content) }
@@ -133,6 +134,12 @@ func TestWhatCountsOfAContext(t *testing.T) {
 		"behind a link on the way":        {paths: []string{"l/a.md"}, before: link("docs", "l"), change: write("docs/a.md", "changed"), counts: true},
 		"behind a link of a pattern":      {paths: []string{"l*"}, before: link("docs", "link"), change: write("docs/a.md", "changed"), counts: true},
 		"beside a link in what is copied": {paths: []string{"cmd"}, before: link("../docs", "cmd/l"), change: write("docs/a.md", "changed")},
+		"what differs in each clone":      {paths: everything, change: write(".git/index", "other times")},
+		"objects that nothing names":      {paths: everything, change: write(".git/objects/pack/x.pack", "x")},
+		"another commit":                  {paths: everything, change: write(".git/HEAD", "another"), counts: true},
+		"another tag":                     {paths: everything, change: write(".git/refs/tags/v1", "x"), counts: true},
+		"a file of git's that is copied":  {paths: []string{".git/index"}, change: write(".git/index", "other times"), counts: true},
+		"what only looks like git's":      {paths: everything, change: write("x/.git/index", "x"), counts: true},
 		"nothing is copied":               {paths: nil, change: write("main.go", "package other")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,12 +157,37 @@ func TestWhatCountsOfAContext(t *testing.T) {
 	}
 }
 
-// Two clones of a repository are one context.
+// Two clones of a commit are one context, whatever else there is by now; that
+// of another commit is another.
 func TestTheSameInAnotherPlace(t *testing.T) {
 	t.Parallel()
-	files := map[string]string{"a": "1", "b/c": "2", "b/d": "3"}
-	if one, other := newFolder(t, files).digest(t, nil, "."), newFolder(t, files).digest(t, nil, "."); one != other {
+	git := func(dir folder, args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", string(dir), "-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v\n%s", args, err, out)
+		}
+	}
+	origin := newFolder(t, map[string]string{"a": "1", "b/c": "2", "b/d": "3"})
+	git(origin, "init", "-q", "-b", "main")
+	git(origin, "add", ".")
+	git(origin, "commit", "-qm", "one")
+	clone := func() folder { // as git-clone does it
+		dir := newFolder(t, nil)
+		git(dir, "init", "-q")
+		git(dir, "fetch", "-q", "--depth=1", string(origin), "main")
+		git(dir, "checkout", "-q", "-f", "FETCH_HEAD")
+		return dir
+	}
+	one, other := clone(), clone()
+	must(t, os.Chtimes(other.path("a"), time.Unix(1, 0), time.Unix(1, 0)))
+	git(other, "update-index", "-q", "--really-refresh")
+	if one, other := one.digest(t, nil, "."), other.digest(t, nil, "."); one != other {
 		t.Errorf("%s here, %s there", one, other)
+	}
+	git(origin, "commit", "-q", "--allow-empty", "-m", "two")
+	if before, after := one.digest(t, nil, "."), clone().digest(t, nil, "."); before == after {
+		t.Error("another commit, which go build -buildvcs writes into programs, does not count")
 	}
 }
 
