@@ -48,6 +48,7 @@ type record struct {
 	BuildSeconds float64 `json:"build_seconds"` // from prepare's start to the digest in the registry
 	Compiled     *int    `json:"compiled"`      // packages
 	Cached       *int    `json:"cached"`        // packages
+	Unchanged    bool    `json:"unchanged"`     // nothing was built: the image was there
 	Digest       string  `json:"digest"`
 	Answered     string  `json:"answered"`
 
@@ -165,6 +166,7 @@ func push(ctx context.Context, c *flow.Cluster, repo *flow.Repository, message s
 		BuildSeconds: round(report.Seconds),
 		Compiled:     report.Compiled,
 		Cached:       report.Cached,
+		Unchanged:    report.Unchanged != nil,
 		Digest:       r.Result("build", "IMAGE_DIGEST"),
 		Answered:     page.Banner,
 		fetch:        r.Seconds("fetch"),
@@ -185,6 +187,8 @@ func check(records []record) error {
 		return fmt.Errorf("after one line changed the app still answers %q", line.Answered)
 	case line.Digest == cold.Digest:
 		return errors.New("one line changed, and the digest did not")
+	case !unchanged.Unchanged:
+		return errors.New("nothing in the image changed, and it was built")
 	case unchanged.Digest != line.Digest:
 		return fmt.Errorf("nothing in the image changed, and its digest did: %s, then %s", line.Digest, unchanged.Digest)
 	}
@@ -207,9 +211,16 @@ func table(out io.Writer, records []record) {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "case\tfetch\tbuild\tdeploy\ttotal\tpackages compiled / from cache\t")
 	for _, r := range records {
-		fmt.Fprintf(w, "%s\t%.0f s\t%.1f s\t%.0f s\t%.1f s\t%s / %s\t\n", r.Name, r.fetch, r.BuildSeconds, r.deploy, r.Seconds, count(r.Compiled), count(r.Cached))
+		fmt.Fprintf(w, "%s\t%.0f s\t%.1f s\t%.0f s\t%.1f s\t%s\t\n", r.Name, r.fetch, r.BuildSeconds, r.deploy, r.Seconds, packages(r))
 	}
 	w.Flush()
+}
+
+func packages(r record) string {
+	if r.Unchanged {
+		return "nothing is built"
+	}
+	return count(r.Compiled) + " / " + count(r.Cached)
 }
 
 func count(n *int) string {
