@@ -108,7 +108,8 @@ func TestSeveralImages(t *testing.T) {
 	list := v1.Param{Name: "artifacts", Value: flow.Array(
 		"name=api image="+s.Images+"listed-api:v1 dockerfile=api/Dockerfile",
 		"name=web image="+s.Images+"listed-web:v1 dockerfile=web/Dockerfile")}
-	listed := shop.runs(t, "slipway-fetch-build-images-deploy", list)
+	name := stringParam("deploy-name", "shop")
+	listed := shop.runs(t, "slipway-fetch-build-images-deploy", list, name)
 	onlyBuilt(t, listed, all[1:], all[1:]...)
 	web.answers(t, "/", "no such file or directory <h1>welcome</h1>")
 	var results []string
@@ -124,6 +125,6 @@ func TestSeveralImages(t *testing.T) {
 		t.Errorf("the result images is %q, want %q", results, want)
 	}
 	shop.replace(t, "web/main.go", "welcome", "come in")
-	onlyBuilt(t, shop.runs(t, "slipway-fetch-build-images-deploy", list), all[1:], "build-web")
+	onlyBuilt(t, shop.runs(t, "slipway-fetch-build-images-deploy", list, name), all[1:], "build-web")
 	web.answers(t, "/", "<h1>come in</h1>")
 }
