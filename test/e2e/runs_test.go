@@ -12,25 +12,27 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/pkg/apis"
 
+	"github.com/slipway-ci/slipway/internal/step"
 	"github.com/slipway-ci/slipway/test/cluster"
 	"github.com/slipway-ci/slipway/test/flow"
 )
 
-// Two runs fill the empty caches of one claim at the same time.
+// Two runs fill the empty caches of one claim at the same time. The older one
+// deploys if it is there first.
 func TestTwoRunsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	one, other := s.newApp(t, "hello"), s.newApp(t, "hello")
 	other.replace(t, "main.go", `"hello\n"`, `"hello again\n"`)
-	runs := []*running{one.start(t), other.start(t)}
-	var digests []string
-	for _, r := range runs {
-		digests = append(digests, succeeded(t, r).Result("build", "IMAGE_DIGEST"))
+	runs := []*running{one.start(t, param("event-time", "100")), other.start(t, param("event-time", "200"))}
+	older, newer := runs[0].end(t), succeeded(t, runs[1])
+	if !older.Succeeded() {
+		says(t, older, "deploy", "deploy", step.ExitFailed, "deploy: overtaken: a newer run …")
 	}
-	if digests[0] == digests[1] {
-		t.Errorf("two apps have one digest, %s", digests[0])
+	if digest := older.Result("build", "IMAGE_DIGEST"); digest == "" || digest == newer.Result("build", "IMAGE_DIGEST") {
+		t.Errorf("one of the two apps has the digest %q, the other %q", digest, newer.Result("build", "IMAGE_DIGEST"))
 	}
-	one.answers(t, "/", "hello")
+	other.answers(t, "/", "hello again")
 
 	claim, err := s.Kube.CoreV1().PersistentVolumeClaims(s.namespace).Get(t.Context(), "slipway", metav1.GetOptions{})
 	if err != nil {

@@ -106,7 +106,7 @@ func (s *site) hostClaim(t *testing.T, name, folder string, mode corev1.Persiste
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.onFolder(t, folder, "find", "/folder", "-mindepth", "1", "-delete")
+		s.onFolder(t, folder, "find", "/folder", "-mindepth", "1", "-maxdepth", "1", "-exec", "rm", "-rf", "{}", "+")
 		if err := s.Kube.CoreV1().PersistentVolumes().Delete(context.Background(), volume.Name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
