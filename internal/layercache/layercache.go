@@ -37,6 +37,19 @@ type Entry struct {
 	Created time.Time `json:"created"`
 }
 
+// bytesOf is how much an image's one layer has. kaniko fails a build for an
+// entry with none or several.
+func bytesOf(img v1.Image) (int64, error) {
+	manifest, err := img.Manifest()
+	if err != nil {
+		return 0, err
+	}
+	if len(manifest.Layers) != 1 {
+		return 0, fmt.Errorf("it is an image of %d layers, where an entry has one", len(manifest.Layers))
+	}
+	return manifest.Layers[0].Size, nil
+}
+
 // key is what kaniko names entries by.
 var key = regexp.MustCompile(`^[0-9a-f]{64}$`)
 

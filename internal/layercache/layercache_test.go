@@ -18,8 +18,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/slipway-ci/slipway/internal/layercache"
@@ -223,6 +225,55 @@ func TestFaultsOfTheRegistry(t *testing.T) {
 	pulled, err = layercache.Pull(t.Context(), w.client, w.index, layercache.Folder(t.TempDir()), ttl, w.now)
 	if err == nil || !strings.HasSuffix(err.Error(), "it is no index of layers") || len(pulled) != 0 {
 		t.Errorf("no index: got %v, %v", pulled, err)
+	}
+}
+
+// kaniko fails a build for an entry that has another number of layers.
+func TestAnEntryOfSeveralLayers(t *testing.T) {
+	t.Parallel()
+	const want = "it is an image of 2 layers, where an entry has one"
+	w := newWorld(t)
+	a, b := keyOf("a"), keyOf("b")
+	two, err := random.Image(1000, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A RUN leaves one.
+	folder := layercache.Folder(filepath.Join(t.TempDir(), "layers"))
+	w.make(folder, b)
+	entry, err := layout.Write(w.entry(folder, a), empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := entry.AppendImage(two); err != nil {
+		t.Fatal(err)
+	}
+	made, err := layercache.Push(t.Context(), w.client, w.index, folder, nil, nil, read, ttl, w.now)
+	if err == nil || !strings.HasSuffix(err.Error(), want) || made.New != 1 {
+		t.Errorf("push: %+v, %v", made, err)
+	}
+	if _, err := remote.Head(w.index.Tag(a)); err == nil {
+		t.Error("push: the registry has it")
+	}
+
+	// An index names one.
+	if err := remote.Write(w.index.Tag(a), two); err != nil {
+		t.Fatal(err)
+	}
+	forged := mutate.IndexMediaType(mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: two, Descriptor: v1.Descriptor{Annotations: map[string]string{
+		"dev.slipway.layer.key": a, "dev.slipway.layer.bytes": "2000", "org.opencontainers.image.created": w.now.Format(time.RFC3339),
+	}}}), types.OCIImageIndex)
+	if err := remote.WriteIndex(w.index, forged); err != nil {
+		t.Fatal(err)
+	}
+	folder = layercache.Folder(t.TempDir())
+	pulled, err := layercache.Pull(t.Context(), w.client, w.index, folder, ttl, w.now)
+	if err == nil || !strings.HasSuffix(err.Error(), want) || len(pulled) != 0 {
+		t.Errorf("pull: %v, %v", pulled, err)
+	}
+	if _, err := os.Stat(w.entry(folder, a)); err == nil {
+		t.Error("pull: kaniko would find it")
 	}
 }
 

@@ -37,6 +37,9 @@ func Pull(ctx context.Context, registry Registry, index name.Tag, to Folder, ttl
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +60,17 @@ func Pull(ctx context.Context, registry Registry, index name.Tag, to Folder, ttl
 		})
 	}
 	_ = pulls.Wait()
+	err = errors.Join(errs...)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	var there []Entry
 	for i, e := range entries {
 		if pulled[i] {
 			there = append(there, e)
 		}
 	}
-	return there, errors.Join(errs...)
+	return there, err
 }
 
 func pull(ctx context.Context, registry Registry, repository name.Repository, e Entry, to Folder) error {
@@ -73,6 +80,9 @@ func pull(ctx context.Context, registry Registry, repository name.Repository, e 
 	}
 	img, err := found.Image()
 	if err != nil {
+		return fmt.Errorf("layer %s: %w", e.Digest, err)
+	}
+	if _, err := bytesOf(img); err != nil {
 		return fmt.Errorf("layer %s: %w", e.Digest, err)
 	}
 	temporary := filepath.Join(string(to), "."+e.Key)

@@ -55,6 +55,9 @@ func Push(ctx context.Context, registry Registry, index name.Tag, from Folder, p
 	if err == nil {
 		err = registry.Put(ctx, index, manifest)
 	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	return made, errors.Join(append(errs, err)...)
 }
 
@@ -63,13 +66,9 @@ func push(ctx context.Context, registry Registry, repository name.Repository, ke
 	if err != nil {
 		return Entry{}, err
 	}
-	manifest, err := img.Manifest()
-	if err != nil {
-		return Entry{}, err
-	}
 	e := Entry{Key: key, Created: now}
-	for _, layer := range manifest.Layers {
-		e.Bytes += layer.Size
+	if e.Bytes, err = bytesOf(img); err != nil {
+		return Entry{}, err
 	}
 	if e.Digest, err = img.Digest(); err != nil {
 		return Entry{}, err
