@@ -58,6 +58,22 @@ func TestLayersAreKept(t *testing.T) {
 	}
 }
 
+// What a build that pushes nothing has made reaches no other build.
+func TestLayersOfABuildThatIsNotPushed(t *testing.T) {
+	t.Parallel()
+	host := serve(t, nil)
+	b := newBuilt(t, host+"/app")
+	b.withLayers(t, host+"/app/cache:index-1", strings.Repeat("a", 64))
+	b.withOutput(t, "images/app", "")
+	b.env["PARAM_PUSH"] = "false"
+	if stderr := b.mustRun(t); strings.Contains(stderr, "layer cache") {
+		t.Error(stderr)
+	}
+	if _, err := remote.Head(tagOf(t, host+"/app/cache:index-1")); err == nil {
+		t.Error("the layer cache was written")
+	}
+}
+
 // A layer cache that cannot be written, or that a RUN has tampered with, is no
 // reason for a build to fail.
 func TestLayersThatAreNotKept(t *testing.T) {

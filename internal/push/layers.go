@@ -13,12 +13,14 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/layercache"
 	"github.com/slipway-ci/slipway/internal/plan"
-	"github.com/slipway-ci/slipway/internal/registry"
 )
+
+// pushFor bounds the time that the layer cache may take.
+const pushFor = 2 * time.Minute
 
 // pushLayers keeps the layers that kaniko has made. A problem with that is told
 // and no reason to fail: the image is there.
-func pushLayers(ctx context.Context, client *registry.Client, layers *plan.Layers, stderr io.Writer) {
+func pushLayers(ctx context.Context, registry layercache.Registry, layers *plan.Layers, stderr io.Writer) {
 	if layers == nil {
 		return
 	}
@@ -28,7 +30,9 @@ func pushLayers(ctx context.Context, client *registry.Client, layers *plan.Layer
 		return
 	}
 	started := time.Now()
-	made, err := layercache.Push(ctx, client, index, layers.Folder, layers.Pulled, usedLayers(layers.Used), built, layers.TTL, started)
+	ctx, cancel := context.WithTimeoutCause(ctx, pushFor, fmt.Errorf("the registry took over %s", pushFor))
+	defer cancel()
+	made, err := layercache.Push(ctx, registry, index, layers.Folder, layers.Pulled, usedLayers(layers.Used), built, layers.TTL, started)
 	if err != nil {
 		fmt.Fprintf(stderr, "layer cache: not all of it is kept: %v\n", err)
 	}

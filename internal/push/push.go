@@ -175,7 +175,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if p.Record != nil && p.Unchanged == nil {
 		record(ctx, client, p.Record, digest.String(), c.TaskRun, stderr)
 	}
-	if p.Unchanged == nil {
+	if c.Push && p.Unchanged == nil {
 		pushLayers(ctx, client, p.Layers, stderr)
 	}
 	return nil
