@@ -48,6 +48,19 @@ func (d *derivation) takes(arg string) bool {
 	})
 }
 
+// Heredocs are the contents of all heredocs in the stages that the target needs.
+func (d *Derived) Heredocs() []string {
+	var contents []string
+	for _, n := range d.derivation.needed() {
+		for _, i := range n.program {
+			for _, heredoc := range i.heredocs {
+				contents = append(contents, heredoc.Content)
+			}
+		}
+	}
+	return contents
+}
+
 // ContextPaths are what the stages that the target needs take of the build
 // context: files, folders with all that is in them, and patterns for either,
 // relative and clean. "." is everything, which it is where a path cannot be

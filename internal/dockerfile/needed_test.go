@@ -187,3 +187,34 @@ func TestNetwork(t *testing.T) {
 		}
 	}
 }
+
+func TestModuleDownloads(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"RUN go mod download": "RUN go mod download",
+		"RUN --mount=type=secret,id=netrc go mod download -x":         "RUN go mod download",
+		"RUN GOFLAGS=-mod=mod /usr/local/go/bin/go mod tidy":          "RUN go mod tidy",
+		"RUN set -e; cd sub && go -C api mod download all":            "RUN go mod download",
+		"RUN go -C=api mod download":                                  "RUN go mod download",
+		"RUN [\"go\", \"get\", \"-t\", \"./...\"]":                    "RUN go get",
+		"RUN <<END\nset -e\ngo work sync\nEND":                        "RUN go work sync",
+		"RUN apk add git && go install example.com/x@v1.2.3":          "RUN go install",
+		"RUN go mod download && go get x":                             "RUN go mod download, RUN go get",
+		"RUN go build ./... && go test ./... && go mod edit -go=1.26": "",
+		"RUN echo go mod download":                                    "",
+		"RUN go":                                                      "",
+		"RUN go mod":                                                  "",
+		"COPY x /":                                                    "",
+	} {
+		var got []string
+		for _, note := range derived(t, "FROM alpine AS unneeded\nRUN go mod download\nFROM alpine\n"+text+"\n", "", nil).ModuleDownloads() {
+			if note.Line != 4 {
+				t.Errorf("%s: line %d", text, note.Line)
+			}
+			got = append(got, note.Text)
+		}
+		if got := strings.Join(got, ", "); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}

@@ -51,6 +51,49 @@ func (d *Derived) Network() []Note {
 	return slices.Compact(notes)
 }
 
+// ModuleDownloads are the RUNs, in the stages that the target needs, whose go
+// commands are there to put modules into the module cache, for later ones.
+// Scripts of the build context are not looked into.
+func (d *Derived) ModuleDownloads() []Note {
+	var notes []Note
+	for _, n := range d.derivation.needed() {
+		for _, i := range n.program {
+			c, ok := i.command.(*instructions.RunCommand)
+			if !ok {
+				continue
+			}
+			for _, command := range commands(i.script(c)) {
+				if what := downloads(command); what != "" {
+					notes = append(notes, Note{i.line, i.keyword() + " " + what})
+				}
+			}
+		}
+	}
+	return slices.Compact(notes)
+}
+
+// downloads is a go command as far as it says that it downloads modules, ""
+// if it does not.
+func downloads(command []string) string {
+	if path.Base(command[0]) != "go" {
+		return ""
+	}
+	words := command[1:]
+	switch { // a folder to work in stands first
+	case len(words) > 1 && words[0] == "-C":
+		words = words[2:]
+	case len(words) > 0 && strings.HasPrefix(words[0], "-C="):
+		words = words[1:]
+	}
+	for _, what := range []string{"mod download", "mod tidy", "get", "install", "work sync"} {
+		subcommand := strings.Fields(what)
+		if len(words) >= len(subcommand) && slices.Equal(words[:len(subcommand)], subcommand) {
+			return "go " + what
+		}
+	}
+	return ""
+}
+
 // fetches is a command as far as it says that it fetches what is not pinned, ""
 // if it does not.
 func fetches(command []string) string {

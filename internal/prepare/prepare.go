@@ -140,6 +140,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		// Some go command will not see these: internal/cacheprog.
 		settings["GOCACHEPROG"] = program(c) + " go-cache " + p.ActionGraph
 	}
+	tellRunLayers(c, p.Layers, source.name, derived, log)
 	if err := pullLayers(ctx, client, p.Layers, log); err != nil {
 		return err
 	}
@@ -238,7 +239,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	}
 
 	var err error
-	if p.Layers, err = c.layers(); err != nil {
+	if p.Layers, err = c.layers(derived); err != nil {
 		return nil, err
 	}
 	layerCache := ""
@@ -252,7 +253,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
 		LayerCache:                  layerCache,
-		CacheRun:                    c.CacheRun,
+		CacheRun:                    c.runLayers(derived),
 		CacheCopy:                   c.CacheCopy,
 		BuildArgs:                   args,
 		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
