@@ -194,6 +194,36 @@ func TestPush(t *testing.T) {
 	}
 }
 
+// Why there is no toolchain is as long as an error may be, and fits all the same.
+func TestALongReasonInTheReport(t *testing.T) {
+	t.Parallel()
+	b := newBuilt(t, serve(t, nil)+"/feed-agg")
+	reason := "x" + strings.Repeat("ü", 4000)
+	b.replan(t, func(p *plan.Plan) { p.NoToolchain = reason })
+	b.mustRun(t)
+	var report struct{ NoToolchain string }
+	if err := json.Unmarshal([]byte(b.results(t)["build-report"]), &report); err != nil {
+		t.Fatal(err)
+	}
+	kept, short := strings.CutSuffix(report.NoToolchain, "…")
+	if !short || len(report.NoToolchain) < 200 || len(report.NoToolchain) > 300 || !strings.HasPrefix(reason, kept) {
+		t.Errorf("%d bytes: %s", len(report.NoToolchain), report.NoToolchain)
+	}
+}
+
+// A push that is done stays done, whatever becomes of the account of it.
+func TestAReportThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	b := newBuilt(t, serve(t, nil)+"/feed-agg")
+	b.env["RESULT_BUILD_REPORT_PATH"] = b.path("no-such-folder/build-report")
+	if stderr := b.mustRun(t); !strings.Contains(stderr, "build-report: write result build-report: ") {
+		t.Error(stderr)
+	}
+	if results := b.results(t); len(results) != 4 || results["IMAGE_DIGEST"] != b.digest.String() {
+		t.Errorf("results %q", results)
+	}
+}
+
 func TestRefusedPush(t *testing.T) {
 	t.Parallel()
 	for title, tc := range map[string]struct {

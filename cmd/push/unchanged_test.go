@@ -186,6 +186,26 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+// What the first destination has is recorded, so that a push that fails at the
+// next is tried again with this image, and not with another build.
+func TestRecordOfAPushThatFailsHalfway(t *testing.T) {
+	t.Parallel()
+	host := serve(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/v2") {
+			return false
+		}
+		w.WriteHeader(http.StatusInsufficientStorage)
+		return true
+	})
+	b := newBuilt(t, host+"/feed-agg:v1")
+	b.recorded(t, host+"/feed-agg")
+	b.replan(t, func(p *plan.Plan) { p.Tags = []string{"v2"} })
+	b.mustFail(t, 1, "push "+host+"/feed-agg:v2: registry "+host+": 507, Insufficient Storage")
+	if record := found(t, host+"/feed-agg"); record.Image != b.digest.String() {
+		t.Errorf("the record is %+v", record)
+	}
+}
+
 // The image is pushed, and a registry that takes no record costs a line.
 func TestRecordThatCannotBeKept(t *testing.T) {
 	t.Parallel()

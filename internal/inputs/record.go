@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,10 @@ func New(l List) *Record {
 	return r
 }
 
+// taskRun is NAMESPACE/NAME with names that Kubernetes takes, and their lengths:
+// it goes into a log and a result, and whoever can write a tag can write it.
+var taskRun = regexp.MustCompile(`^[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}$`)
+
 // Parse reads a record. An error says what makes it none.
 func Parse(content []byte) (*Record, error) {
 	var r Record
@@ -74,6 +79,9 @@ func Parse(content []byte) (*Record, error) {
 	}
 	if r.Built.IsZero() {
 		return nil, errors.New("it does not say when the image was built")
+	}
+	if !taskRun.MatchString(r.By) {
+		return nil, errors.New("it does not say by which run the image was built")
 	}
 	return &r, nil
 }

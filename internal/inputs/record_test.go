@@ -43,8 +43,12 @@ func TestParseRefuses(t *testing.T) {
 		`{"image":"other"}`:                  "names no image",
 		`{"image":"` + image + `"}`:          "when the image was built",
 		`{"image":"` + image + `","what":1}`: "no record",
-		`{"image":"` + image + `","built":"yesterday"}`: "no record",
-		`{"image":"md5:0","built":"2026-01-02T03:04Z"}`: "no record",
+		`{"image":"` + image + `","built":"yesterday"}`:                                                         "no record",
+		`{"image":"md5:0","built":"2026-01-02T03:04Z"}`:                                                         "no record",
+		`{"image":"` + image + `","built":"2026-01-02T03:04:05Z"}`:                                              "by which run",
+		`{"image":"` + image + `","built":"2026-01-02T03:04:05Z","by":"run"}`:                                   "by which run",
+		`{"image":"` + image + `","built":"2026-01-02T03:04:05Z","by":"team/run\nunchanged: yes"}`:              "by which run",
+		`{"image":"` + image + `","built":"2026-01-02T03:04:05Z","by":"team/` + strings.Repeat("r", 254) + `"}`: "by which run",
 	} {
 		if _, err := inputs.Parse([]byte(content)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", content, err, want)

@@ -16,8 +16,10 @@ import (
 )
 
 // pushAll pushes the image to all destinations. Within a repository its layers
-// are sent once, and each tag is put after all of the image is there.
-func pushAll(ctx context.Context, client *registry.Client, all []tag.Destination, immutable []string, img v1.Image, digest v1.Hash, stderr io.Writer) error {
+// are sent once, and each tag is put after all of the image is there. there is
+// called once the first destination has it: a push that fails later is tried
+// again with this very image, where tags must not move.
+func pushAll(ctx context.Context, client *registry.Client, all []tag.Destination, immutable []string, img v1.Image, digest v1.Hash, stderr io.Writer, there func()) error {
 	fixed, err := tag.Immutable(all, immutable)
 	if err != nil {
 		return step.BadInput(fmt.Errorf("param immutable-tags: %w", err))
@@ -26,7 +28,7 @@ func pushAll(ctx context.Context, client *registry.Client, all []tag.Destination
 		return failed(ctx, all[0].URL, err)
 	}
 	var has []name.Repository
-	for _, one := range all {
+	for i, one := range all {
 		fmt.Fprintf(stderr, "push %s@%s\n", one.URL, digest)
 		if slices.Contains(has, one.Tag.Repository) {
 			err = client.Put(ctx, one.Tag, img)
@@ -35,6 +37,9 @@ func pushAll(ctx context.Context, client *registry.Client, all []tag.Destination
 		}
 		if err != nil {
 			return failed(ctx, one.URL, err)
+		}
+		if i == 0 {
+			there()
 		}
 		has = append(has, one.Tag.Repository)
 	}

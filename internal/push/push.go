@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"time"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -125,7 +126,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return step.BadInput(err)
 	}
-	report := Report{NoToolchain: p.NoToolchain}
+	report := Report{NoToolchain: shortened(p.NoToolchain)}
 	var img v1.Image
 	if p.Unchanged != nil {
 		report.Unchanged = &Unchanged{Built: p.Unchanged.Built, By: p.Unchanged.By}
@@ -145,7 +146,11 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		return err
 	}
 	if c.Push {
-		err = pushAll(ctx, client, destinations, immutable, img, digest, stderr)
+		err = pushAll(ctx, client, destinations, immutable, img, digest, stderr, func() {
+			if p.Record != nil && p.Unchanged == nil {
+				record(ctx, client, p.Record, digest.String(), c.TaskRun, stderr)
+			}
+		})
 	} else {
 		fmt.Fprintln(stderr, "not pushed: the param push says so")
 	}
@@ -154,31 +159,51 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	}
 	report.Seconds = math.Round(time.Since(p.Started).Seconds()*10) / 10
 	tell(stderr, &report, p.Compiled)
-	encoded, err := json.Marshal(report)
-	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	results := []struct{ path, value string }{{c.ReportResult, string(encoded)}}
 	if c.Push {
-		results = append(results, []struct{ path, value string }{
+		for _, result := range []struct{ path, value string }{
 			{c.URLsResult, tag.URLs(destinations)},
 			{c.URLResult, destinations[0].URL},
 			{c.DigestResult, digest.String()},
 			{c.DeployResult, one.Name + "=" + destinations[0].URL + "@" + digest.String()},
-		}...)
-	}
-	for _, result := range results {
-		if err := step.WriteResult(result.path, result.value); err != nil {
-			return err
+		} {
+			if err := step.WriteResult(result.path, result.value); err != nil {
+				return err
+			}
 		}
 	}
-	if p.Record != nil && p.Unchanged == nil {
-		record(ctx, client, p.Record, digest.String(), c.TaskRun, stderr)
+	// The image is where it should be: what is said of it does not fail that.
+	if err := report.write(c.ReportResult); err != nil {
+		fmt.Fprintf(stderr, "build-report: %v\n", err)
 	}
 	if c.Push && p.Unchanged == nil {
 		pushLayers(ctx, client, p.Layers, stderr)
 	}
 	return nil
+}
+
+func (r *Report) write(path string) error {
+	encoded, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return step.WriteResult(path, string(encoded))
+}
+
+// maxReason is the most bytes of a reason in the report; prepare's log has all
+// of it.
+const maxReason = 300
+
+// shortened keeps the beginning of a text, and its characters whole.
+func shortened(text string) string {
+	const more = "…"
+	if len(text) <= maxReason {
+		return text
+	}
+	end := maxReason - len(more)
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + more
 }
 
 // pushTold pushes and tells how far it is.
