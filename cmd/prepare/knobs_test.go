@@ -48,11 +48,20 @@ func TestBadKnobs(t *testing.T) {
 		set  func(w *world)
 		want string
 	}{
-		"a label without a value":       {func(w *world) { w.array("--labels", "team") }, `param labels: "team" is not KEY=VALUE`},
-		"a label of nothing":            {func(w *world) { w.array("--labels", "x={{.TEAM}}") }, "param labels: x: there is no variable TEAM; there are "},
-		"kaniko's folder":               {func(w *world) { w.array("--kaniko-env", "KANIKO_DIR=/x") }, "param kaniko-env: KANIKO_DIR is the task's own to set; remove it"},
-		"a feature of kaniko's":         {func(w *world) { w.array("--kaniko-env", "FF_KANIKO_OCI_WARMER=false") }, "param kaniko-env: FF_KANIKO_OCI_WARMER is the task's own to set; remove it"},
-		"a password for kaniko":         {func(w *world) { w.array("--kaniko-env", "HTTPS_PROXY=http://robot:hunter2@proxy.example") }, "param kaniko-env: HTTPS_PROXY has a URL with a password: every RUN could read it, and it would stay in the run's params"},
+		"a label without a value": {func(w *world) { w.array("--labels", "team") }, `param labels: "team" is not KEY=VALUE`},
+		"a label of nothing":      {func(w *world) { w.array("--labels", "x={{.TEAM}}") }, "param labels: x: there is no variable TEAM; there are "},
+		"kaniko's folder":         {func(w *world) { w.array("--kaniko-env", "KANIKO_DIR=/x") }, "param kaniko-env: KANIKO_DIR is the task's own to set; remove it"},
+		"a feature of kaniko's":   {func(w *world) { w.array("--kaniko-env", "FF_KANIKO_OCI_WARMER=false") }, "param kaniko-env: FF_KANIKO_OCI_WARMER is the task's own to set; remove it"},
+		"a password for kaniko":   {func(w *world) { w.array("--kaniko-env", "HTTPS_PROXY=http://robot:hunter2@proxy.example") }, "param kaniko-env: HTTPS_PROXY has a URL with a password: every RUN could read it, and it would stay in the run's params"},
+		"a password that a template makes": {func(w *world) {
+			w.array("--template-values", "LOGIN=robot:hunter2")
+			w.array("--kaniko-env", "HTTPS_PROXY=http://{{.LOGIN}}@proxy.example")
+		}, "param kaniko-env: HTTPS_PROXY has a URL with a password: every RUN could read it, and it would stay in the run's params"},
+		"a label with a password": {func(w *world) {
+			w.array("--template-values", "LOGIN=robot:hunter2")
+			w.array("--labels", "from=https://{{.LOGIN}}@git.example/app")
+		}, "param labels: from has a URL with a password: whoever has the image could read it, and it would stay in the run's params"},
+		"records in no repository":      {func(w *world) { w.env["PARAM_UNCHANGED_REPOSITORY"] = "RECORDS" }, "param unchanged-repository: "},
 		"a relative path":               {func(w *world) { w.array("--ignore-paths", "var/cache") }, `param ignore-paths: "var/cache" is no absolute path`},
 		"retries":                       {func(w *world) { w.env["PARAM_IMAGE_DOWNLOAD_RETRY"] = "-1" }, "param image-download-retry: -1 is no number from 0 to 8"},
 		"kaniko's retries":              {func(w *world) { w.env["PARAM_IMAGE_FS_EXTRACT_RETRY"] = "9" }, "param image-fs-extract-retry: 9 is no number from 0 to 8"},

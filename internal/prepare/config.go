@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/sethvargo/go-envconfig"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -145,6 +146,11 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 	if err := checkKanikoEnv(c.KanikoEnv); err != nil {
 		return nil, step.BadInput(fmt.Errorf("param kaniko-env: %w", err))
 	}
+	if c.UnchangedRepository != "" {
+		if _, err := name.NewRepository(c.UnchangedRepository); err != nil {
+			return nil, step.BadInput(fmt.Errorf("param unchanged-repository: %w", err))
+		}
+	}
 	for _, path := range c.IgnorePaths {
 		if !filepath.IsAbs(path) {
 			return nil, step.BadInput(fmt.Errorf("param ignore-paths: %q is no absolute path", path))
@@ -178,6 +184,17 @@ func checkKanikoEnv(entries []string) error {
 		}
 		if what := dockerfile.SecretIn(value); what != "" {
 			return fmt.Errorf("%s has %s: every RUN could read it, and it would stay in the run's params", name, what)
+		}
+	}
+	return nil
+}
+
+// checkLabels refuses passwords.
+func checkLabels(entries []string) error {
+	for _, entry := range entries {
+		name, value, _ := strings.Cut(entry, "=")
+		if what := dockerfile.SecretIn(value); what != "" {
+			return fmt.Errorf("%s has %s: whoever has the image could read it, and it would stay in the run's params", name, what)
 		}
 	}
 	return nil

@@ -84,6 +84,13 @@ func (n *naming) expand() error {
 	if err := expandValues("labels", n.config.Labels, variables); err != nil {
 		return err
 	}
+	// Again, as a template can make what none of its parts was.
+	if err := checkKanikoEnv(n.config.KanikoEnv); err != nil {
+		return step.BadInput(fmt.Errorf("param kaniko-env: %w", err))
+	}
+	if err := checkLabels(n.config.Labels); err != nil {
+		return step.BadInput(fmt.Errorf("param labels: %w", err))
+	}
 	// As in skaffold, build args can name what kaniko's environment has.
 	for _, entry := range n.config.KanikoEnv {
 		key, value, _ := strings.Cut(entry, "=")

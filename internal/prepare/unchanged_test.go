@@ -479,7 +479,6 @@ func TestRecordsThatAreNotTaken(t *testing.T) {
 			b.env["PARAM_UNCHANGED_TTL"] = "59m"
 			b.remember(t, b.put(t, "team/app:v1", 5))
 		}, "but 1h0m0s ago: the param unchanged-ttl says 59m0s"},
-		"a repository that is none": {func(_ *testing.T, b *declared) { b.env["PARAM_UNCHANGED_REPOSITORY"] = "RECORDS" }, "not looked for: param unchanged-repository"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
