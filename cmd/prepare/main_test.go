@@ -103,6 +103,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"PARAM_GO_FLAGS":                       "",
 		"WORKSPACE_TOOLCHAINS_PATH":            w.path("cache", "toolchains"),
 		"PARAM_TOOLCHAIN_CACHE":                "true",
+		"PARAM_PUSH":                           "true",
 		"PARAM_SKIP_UNCHANGED":                 "true",
 		"PARAM_UNCHANGED_TTL":                  "336h",
 		"PARAM_UNCHANGED_REPOSITORY":           "",

@@ -50,7 +50,8 @@ type Config struct {
 	SkipUnchanged       bool          `env:"PARAM_SKIP_UNCHANGED, required"`
 	UnchangedTTL        time.Duration `env:"PARAM_UNCHANGED_TTL"`        // 0 is for ever
 	UnchangedRepository string        `env:"PARAM_UNCHANGED_REPOSITORY"` // "" is the image's own
-	OutputLayout        string        `env:"PARAM_OCI_LAYOUT_PATH"`      // where else the image is to be; "" for nowhere
+	Push                bool          `env:"PARAM_PUSH, required"`
+	OutputLayout        string        `env:"PARAM_OCI_LAYOUT_PATH"` // where else the image is to be; "" for nowhere
 	OutputTar           string        `env:"PARAM_TAR_PATH"`
 
 	NoFallback         bool `env:"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK, required"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-ci/slipway/internal/git"
@@ -112,16 +113,18 @@ func expandValues(param string, entries []string, variables tag.Variables) error
 	return nil
 }
 
-// decide is the tags that the param tags comes to. A tag that must not move and
-// is taken is an error before anything is built for it; the step push asks
-// again. Where the image is known to be unchanged, its own tags are no others'.
-func (n *naming) decide(ctx context.Context, client *registry.Client, unchanged *plan.Unchanged, log *log) ([]string, error) {
+// decide completes the plan with the tags that the param tags comes to. A tag
+// that must not move and is taken is an error before anything is built for it.
+func (n *naming) decide(ctx context.Context, client *registry.Client, unchanged *unchanged, p *plan.Plan, log *log) error {
 	tags, all, err := n.destinations()
 	if err != nil {
-		return nil, err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
 	}
 	if urls := tag.URLs(all); len(urls) > step.MaxResult {
-		return nil, step.BadInput(fmt.Errorf("params tags and destinations: the image's names have %d bytes, over the %d of the result image-urls; use fewer", len(urls), step.MaxResult))
+		return step.BadInput(fmt.Errorf("params tags and destinations: the image's names have %d bytes, over the %d of the result image-urls; use fewer", len(urls), step.MaxResult))
 	}
 	if len(all) > 1 || len(n.config.Tags) > 0 {
 		for _, destination := range all {
@@ -130,19 +133,44 @@ func (n *naming) decide(ctx context.Context, client *registry.Client, unchanged 
 	}
 	fixed, err := tag.Immutable(all, n.config.ImmutableTags)
 	if err != nil {
-		return nil, step.BadInput(fmt.Errorf("param immutable-tags: %w", err))
+		return step.BadInput(fmt.Errorf("param immutable-tags: %w", err))
+	}
+	p.Tags = tags
+	if !n.config.Push {
+		return nil
+	}
+	return mustBeFree(ctx, client, fixed, unchanged, p, log)
+}
+
+// mustBeFree refuses what the step push, which asks again, would have to
+// refuse. Where it is known which image that will be, its own tags are no
+// others'.
+func mustBeFree(ctx context.Context, client *registry.Client, fixed []name.Tag, unchanged *unchanged, p *plan.Plan, log *log) error {
+	if old := unchanged.old; old != nil {
+		for _, tag := range fixed {
+			// An error is one below, too.
+			if found, err := client.Names(ctx, tag); err == nil && found.String() == old.Image {
+				log.printf("unchanged: but %s is that image already, and must not move", tag)
+				unchanged.take(p, old)
+				break
+			}
+		}
 	}
 	var digest *v1.Hash
-	if unchanged != nil {
-		hash, err := v1.NewHash(unchanged.Digest)
+	if p.Unchanged != nil {
+		hash, err := v1.NewHash(p.Unchanged.Digest)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		digest = &hash
 	}
-	err = client.MustBeFree(ctx, fixed, digest)
+	err := client.MustBeFree(ctx, fixed, digest)
+	if errors.Is(err, registry.ErrTaken) && unchanged.unanswered && p.Reproducible {
+		log.printf("%v; as it may be this very image, and the registry does not say what was built from these inputs, it is built, and the step push asks again", err)
+		return nil
+	}
 	if errors.Is(err, registry.ErrRejected) {
 		err = step.BadInput(err)
 	}
-	return tags, err
+	return err
 }

@@ -124,7 +124,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		}
 		return now.Inputs, nil
 	}
-	if p.Tags, err = naming.decide(ctx, client, p.Unchanged, log); err != nil {
+	if err := naming.decide(ctx, client, unchanged, p, log); err != nil {
 		return err
 	}
 	if p.Unchanged != nil {

@@ -36,6 +36,9 @@ type unchanged struct {
 	log     *log
 
 	now *inputs.Record // this build's, once it is known
+	old *inputs.Record // of the same inputs, with an image that is there, but too old
+	// unanswered is that the registry did not say what was built.
+	unanswered bool
 }
 
 // find completes the plan with that image, or with what push is to record of
@@ -73,21 +76,31 @@ func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) 
 	case errors.Is(err, fs.ErrNotExist):
 		err = u.changed(asking, records, now)
 	case err == nil:
-		err = u.holds(asking, found, now, image)
+		if err = u.holds(asking, found, now, image); err == nil {
+			if err = u.recent(found); err != nil {
+				u.old = found
+			}
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
+		u.unanswered = errors.As(err, new(noAnswer))
 		u.log.printf("unchanged: no: %v", err)
 		return nil
 	}
+	u.take(p, found)
+	return nil
+}
+
+// take makes the image of a record that of the plan.
+func (u *unchanged) take(p *plan.Plan, found *inputs.Record) {
 	u.log.printf("unchanged: %s was built from the same inputs by %s, %s ago: taken as it is", found.Image, found.By, since(found.Built))
 	for _, note := range u.derived.Network() {
 		u.log.printf("%s:%s reaches the network, and what it would bring today is not known: the params skip-unchanged and unchanged-ttl have it built anew", u.source.name, note.String())
 	}
 	p.Unchanged = &plan.Unchanged{Digest: found.Image, Built: found.Built, By: found.By}
-	return nil
 }
 
 // inputs is the record of this build, without its image. It is made once, before
@@ -206,10 +219,20 @@ func (u *unchanged) files(ctx context.Context) (inputs.List, error) {
 	return inputs.Context{Root: root, Ignore: ignore, Paths: u.derived.ContextPaths()}.List(ctx)
 }
 
+// noAnswer is an error of a registry that did not say what it has.
+type noAnswer struct{ error }
+
+func answer(err error) error {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, registry.ErrForeign) {
+		return err
+	}
+	return noAnswer{err}
+}
+
 func (u *unchanged) record(ctx context.Context, tag name.Tag) (*inputs.Record, error) {
 	content, err := u.client.Artifact(ctx, tag, inputs.MediaType)
 	if err != nil {
-		return nil, err
+		return nil, answer(err)
 	}
 	record, err := inputs.Parse(content)
 	if err != nil {
@@ -218,21 +241,25 @@ func (u *unchanged) record(ctx context.Context, tag name.Tag) (*inputs.Record, e
 	return record, nil
 }
 
-// holds makes sure that a record is of these inputs, is not too old, and names
-// an image that is there.
+// holds makes sure that a record is of these inputs, and names an image that is
+// there.
 func (u *unchanged) holds(ctx context.Context, found, now *inputs.Record, image name.Repository) error {
-	age := time.Since(found.Built)
-	switch {
-	case found.Inputs != now.Inputs:
+	if found.Inputs != now.Inputs {
 		return fmt.Errorf("the record under %s is of other inputs, %.12s", inputs.Tag(image, now.Inputs).TagStr(), found.Inputs)
-	case u.config.UnchangedTTL > 0 && age > u.config.UnchangedTTL:
-		return fmt.Errorf("%s was built from the same inputs, but %s ago: the param unchanged-ttl says %s", found.Image, since(found.Built), u.config.UnchangedTTL)
 	}
 	_, err := u.client.Existing(ctx, image.Digest(found.Image))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s was built from the same inputs, but %s has it no more", found.Image, image)
 	}
-	return err
+	return answer(err)
+}
+
+// recent is an error if a record is too old.
+func (u *unchanged) recent(found *inputs.Record) error {
+	if ttl := u.config.UnchangedTTL; ttl > 0 && time.Since(found.Built) > ttl {
+		return fmt.Errorf("%s was built from the same inputs, but %s ago: the param unchanged-ttl says %s", found.Image, since(found.Built), ttl)
+	}
+	return nil
 }
 
 // maxTold is how many changes are named.

@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/prepare"
 	own "github.com/slipway-ci/slipway/internal/registry"
+	"github.com/slipway-ci/slipway/internal/step"
 )
 
 // declared is one build with all that may decide its image.
@@ -75,7 +76,7 @@ func newDeclared(t *testing.T, before func(http.ResponseWriter, *http.Request) (
 		"WORKSPACE_SOURCE_PATH": b.path("source"), "WORKSPACE_CACHE_PATH": b.path("cache"), "WORKSPACE_SECRETS_PATH": b.path("secrets"),
 		"PREPARED_PATH": b.path("prepared"), "BUILT_PATH": b.path("built"), "SECRETS_PATH": b.path("secrets-for-run"),
 		"PARAM_IMAGE": b.host + "/team/app:v1", "PARAM_CONTEXT": ".", "PARAM_DOCKERFILE": "Dockerfile", "PARAM_TOOLCHAIN_CACHE": "false",
-		"PARAM_SKIP_UNCHANGED": "true", "PARAM_KANIKO_IMAGE": "kaniko:v1", "PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true",
+		"PARAM_PUSH": "true", "PARAM_SKIP_UNCHANGED": "true", "PARAM_KANIKO_IMAGE": "kaniko:v1", "PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true",
 		"PARAM_REPRODUCIBLE": "true", "PARAM_SINGLE_SNAPSHOT": "true", "PARAM_SKIP_UNUSED_STAGES": "true", "PARAM_USE_NEW_RUN": "false",
 		"PARAM_IGNORE_VAR_RUN": "true", "PARAM_SNAPSHOT_MODE": "full", "PARAM_COMPRESSION_LEVEL": "1", "PARAM_KANIKO_VERBOSITY": "info",
 		"PARAM_IMAGE_DOWNLOAD_RETRY": "0", "PARAM_IMAGE_FS_EXTRACT_RETRY": "0", "PARAM_LOG_TIMESTAMP": "false", "PARAM_FORCE": "false",
@@ -121,6 +122,17 @@ func (b *declared) put(t *testing.T, tag string, seed int64) (digest string) {
 // prepare prepares the build, in emptied folders as each pod has them.
 func (b *declared) prepare(t *testing.T) (p *plan.Plan, log string) {
 	t.Helper()
+	log, err := b.run(t)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	p, err = plan.Read(b.path("prepared"))
+	must(t, err)
+	return p, log
+}
+
+func (b *declared) run(t *testing.T) (log string, err error) {
+	t.Helper()
 	for _, dir := range []string{"prepared", "built", "secrets-for-run"} {
 		must(t, os.RemoveAll(b.path(dir)))
 		must(t, os.Mkdir(b.path(dir), 0o755))
@@ -130,12 +142,8 @@ func (b *declared) prepare(t *testing.T) (p *plan.Plan, log string) {
 		args = append(append(args, name), b.arrays[name]...)
 	}
 	var stderr bytes.Buffer
-	if err := prepare.Run(t.Context(), b.this, args, envconfig.MapLookuper(b.env), &stderr); err != nil {
-		t.Fatalf("%v\n%s", err, &stderr)
-	}
-	p, err := plan.Read(b.path("prepared"))
-	must(t, err)
-	return p, stderr.String()
+	err = prepare.Run(t.Context(), b.this, args, envconfig.MapLookuper(b.env), &stderr)
+	return stderr.String(), err
 }
 
 // inputs is the digest of the build's inputs.
@@ -199,6 +207,7 @@ var params = map[string]struct {
 	"PREPARED_PATH":                        {},
 	"BUILT_PATH":                           {},
 	"SECRETS_PATH":                         {},
+	"PARAM_PUSH":                           {"false", false},
 	"PARAM_SKIP_UNCHANGED":                 {},
 	"PARAM_SKIP_UNUSED_STAGES":             {}, // "true" or an error
 	"--build-args":                         {"VERSION=2", true},
@@ -536,6 +545,61 @@ func TestTagsOfWhatIsUnchanged(t *testing.T) {
 	if p, log := b.prepare(t); p.Unchanged != nil || !slices.Equal(p.Tags, []string{inputs}) {
 		t.Errorf("%+v, tags %q, the inputs are %s\n%s", p.Unchanged, p.Tags, inputs, log)
 	}
+}
+
+// What is too old would be built anew, but where its tag must not move there is
+// no place for another: a retry of the run gets what it has.
+func TestAnOldImageWhoseTagMustNotMove(t *testing.T) {
+	t.Parallel()
+	b := newDeclared(t, nil)
+	b.env["PARAM_UNCHANGED_TTL"] = "59m"
+	digest := b.put(t, "team/app:v1", 5)
+	b.remember(t, digest)
+	b.arrays["--immutable-tags"] = []string{"v*"}
+	p, log := b.prepare(t)
+	if p.Unchanged == nil || p.Unchanged.Digest != digest || !strings.Contains(log, "/team/app:v1 is that image already, and must not move\n") {
+		t.Errorf("%+v\n%s", p.Unchanged, log)
+	}
+	b.env["PARAM_IMAGE"] = b.host + "/team/app:v2" // is free
+	if p, log := b.prepare(t); p.Unchanged != nil {
+		t.Errorf("%+v\n%s", p.Unchanged, log)
+	}
+	b.put(t, "team/app:v2", 6)
+	if log, err := b.run(t); step.ExitCode(err) != step.ExitBadInput || !strings.Contains(err.Error(), "/team/app:v2 is sha256:") {
+		t.Errorf("%v\n%s", err, log)
+	}
+}
+
+// A registry that does not say what was built leaves it to the step push to
+// tell whether a tag is the image's own, if another build makes the same image.
+func TestATagThatMayBeTheImagesOwn(t *testing.T) {
+	t.Parallel()
+	status := http.StatusInternalServerError
+	b := newDeclared(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/manifests/slipway-inputs-") || status == 0 {
+			return false
+		}
+		w.WriteHeader(status)
+		return true
+	})
+	b.put(t, "team/app:v1", 5)
+	b.arrays["--immutable-tags"] = []string{"v*"}
+	if p, log := b.prepare(t); p.Unchanged != nil || !strings.Contains(log, "already, and must not move") || !strings.Contains(log, "the step push asks again\n") {
+		t.Errorf("%+v\n%s", p.Unchanged, log)
+	}
+	for title, change := range map[string]func(){
+		"another image each time": func() { b.env["PARAM_REPRODUCIBLE"] = "false" },
+		"a registry that answers": func() { b.env["PARAM_REPRODUCIBLE"], status = "true", 0 },
+	} {
+		b.env["PARAM_REPRODUCIBLE"], status = "true", http.StatusInternalServerError
+		change()
+		if log, err := b.run(t); step.ExitCode(err) != step.ExitBadInput {
+			t.Errorf("%s: %v\n%s", title, err, log)
+		}
+	}
+	// What is not pushed needs no tag.
+	b.env["PARAM_PUSH"] = "false"
+	b.prepare(t)
 }
 
 func TestUnchangedSwitchedOff(t *testing.T) {
