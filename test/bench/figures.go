@@ -25,6 +25,7 @@ func (r *results) of(contender, app, kind string, value func(record) *float64) f
 func total(r record) *float64 { return r.SecondsTotal }
 func build(r record) *float64 { return r.SecondsBuild }
 func cpu(r record) *float64   { return r.CPUSeconds }
+func load(r record) *float64  { return &r.Load }
 func pulled(r record) *float64 {
 	return megabytes(r.BytesPulled)
 }

@@ -51,6 +51,7 @@ func report(content []byte) (map[string]string, error) {
 	fmt.Fprintf(&text, "%s: %d cores of %s, %.0f GiB, Linux %s, %s; Slipway %s, %s.\n",
 		"One machine", r.Machine.Cores, r.Machine.CPU, float64(r.Machine.Memory)/(1<<30), r.Machine.Kernel, r.Machine.Go, r.Slipway.Commit, r.Started.Format(time.DateOnly))
 	text.WriteString("Seconds are medians, with the least and the most where there is more than one run. Only\nratios within this one table mean anything elsewhere.\n")
+	text.WriteString(r.disturbance())
 	text.WriteString("\n## Goals\n\n" + r.goals())
 	for _, app := range appNames {
 		if !r.has(app) {
@@ -70,6 +71,24 @@ func report(content []byte) (map[string]string, error) {
 	text.WriteString("\n" + method)
 	files["README.md"] = text.String()
 	return files, nil
+}
+
+// disturbed is the load, per core, above which others had their share of a run.
+// What is run one after another leaves less behind.
+const disturbed = 2
+
+// disturbance warns of runs that began while others used the machine.
+func (r *results) disturbance() string {
+	n := 0
+	for _, rec := range r.Records {
+		if rec.Load > disturbed*float64(r.Machine.Cores) {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\n**%d of %d runs began while others kept the machine busy** (load before: processes that wanted\na core in the minute before): of those runs only the CPU seconds can be compared.\n", n, len(r.Records))
 }
 
 func describe(kind string) string {
@@ -103,14 +122,14 @@ func (r *results) goals() string {
 // table has every contender's figures of an app and a case; "" if there are
 // none.
 func (r *results) table(app, kind string) string {
-	rows := [][]string{{"contender", "runs", "build s", "end to end s", "CPU s", "MB pulled", "MB pushed", "compiled"}}
+	rows := [][]string{{"contender", "runs", "build s", "end to end s", "CPU s", "MB pulled", "MB pushed", "compiled", "load before"}}
 	for _, contender := range contestantNames {
 		all := r.of(contender, app, kind, total)
 		if len(all) == 0 {
 			continue
 		}
 		of := func(value func(record) *float64) string { return r.of(contender, app, kind, value).String() }
-		rows = append(rows, []string{contender, fmt.Sprint(len(all)), of(build), all.String(), of(cpu), of(pulled), of(pushed), of(compiled)})
+		rows = append(rows, []string{contender, fmt.Sprint(len(all)), of(build), all.String(), of(cpu), of(pulled), of(pushed), of(compiled), of(load)})
 	}
 	if len(rows) == 1 {
 		return ""
