@@ -32,7 +32,8 @@ func Inspect(ctx context.Context, img v1.Image) (*Toolchain, error) { return ext
 // and the base in dir; with "" it only looks. The toolchain that it returns is
 // Kept if the tree is whole.
 func extract(ctx context.Context, img v1.Image, dir string) (*Toolchain, error) {
-	e := &extraction{dirs: map[string]time.Time{}}
+	e := &extraction{dirs: map[string]time.Time{}, sums: map[string]string{}, buffer: make([]byte, 64<<10)}
+	defer e.leaveFolder()
 	config, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
@@ -94,6 +95,9 @@ func extract(ctx context.Context, img v1.Image, dir string) (*Toolchain, error) 
 	if err := writeBase(filepath.Join(dir, baseFolder), config, base); err != nil {
 		return nil, err
 	}
+	if err := writeManifest(dir, e.sums); err != nil {
+		return nil, err
+	}
 	found.Kept = true
 	return found, nil
 }
@@ -102,6 +106,10 @@ func extract(ctx context.Context, img v1.Image, dir string) (*Toolchain, error) 
 type extraction struct {
 	tree    *os.Root             // nil where it is only looked at
 	dirs    map[string]time.Time // of the tree, with their times
+	sums    map[string]string    // of what was written: SHA-256 of its files
+	folder  *os.Root             // of the tree, where the last entry was written; may be nil
+	name    string               // the folder's, in the tree
+	buffer  []byte
 	found   bool
 	program bool   // it has bin/go
 	problem string // the first reason why it cannot be kept, whether it is kept or looked at
@@ -246,6 +254,7 @@ func (e *extraction) remove(name string) error {
 	if e.tree == nil {
 		return nil
 	}
+	e.leaveFolder()
 	if name != "." {
 		return e.tree.RemoveAll(name)
 	}
@@ -261,15 +270,42 @@ func (e *extraction) remove(name string) error {
 	return nil
 }
 
+// enter opens the folder of the tree that entries are written to. A layer has
+// those of a folder one after the other, and a root looks at each part of a path
+// anew: with thousands of files that is most of the time.
+func (e *extraction) enter(name string) (*os.Root, error) {
+	if e.folder != nil && e.name == name {
+		return e.folder, nil
+	}
+	e.leaveFolder()
+	if err := e.tree.MkdirAll(name, 0o755); err != nil {
+		return nil, err
+	}
+	folder, err := e.tree.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	e.folder, e.name = folder, name
+	return folder, nil
+}
+
+func (e *extraction) leaveFolder() {
+	if e.folder != nil {
+		e.folder.Close()
+		e.folder = nil
+	}
+}
+
 // write makes a file of the tree, in the place of whatever is there.
 func (e *extraction) write(name string, header *tar.Header, linked string, content io.Reader) error {
 	mode := header.FileInfo().Mode()
 	if name != "." {
-		if err := e.tree.MkdirAll(path.Dir(name), 0o755); err != nil {
+		folder, err := e.enter(path.Dir(name))
+		if err != nil {
 			return err
 		}
-		if info, err := e.tree.Lstat(name); err == nil && (!info.IsDir() || header.Typeflag != tar.TypeDir) {
-			if err := e.tree.RemoveAll(name); err != nil {
+		if info, err := folder.Lstat(path.Base(name)); err == nil && (!info.IsDir() || header.Typeflag != tar.TypeDir) {
+			if err := folder.RemoveAll(path.Base(name)); err != nil {
 				return err
 			}
 		}
@@ -286,18 +322,17 @@ func (e *extraction) write(name string, header *tar.Header, linked string, conte
 	case tar.TypeLink:
 		return e.tree.Link(strings.TrimPrefix(linked, goRoot+"/"), name)
 	case tar.TypeReg:
-		file, err := e.tree.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		file, err := e.folder.OpenFile(path.Base(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(file, content)
-		if err := errors.Join(err, file.Close()); err != nil {
+		hash := sha256.New()
+		_, err = io.CopyBuffer(io.MultiWriter(file, hash), content, e.buffer)
+		if err := errors.Join(err, file.Chmod(mode), file.Close()); err != nil {
 			return err
 		}
-		if err := e.tree.Chmod(name, mode); err != nil {
-			return err
-		}
-		return e.tree.Chtimes(name, header.ModTime, header.ModTime)
+		e.sums["/"+name] = hex.EncodeToString(hash.Sum(nil))
+		return e.folder.Chtimes(path.Base(name), header.ModTime, header.ModTime)
 	}
 	return nil
 }

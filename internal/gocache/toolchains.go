@@ -155,9 +155,6 @@ func (t Toolchains) Keep(ctx context.Context, img v1.Image) (_ *Toolchain, err e
 	if !found.Kept {
 		return found, t.Remember(digest, found)
 	}
-	if err := writeManifest(temporary); err != nil {
-		return nil, err
-	}
 	if err := writeFacts(temporary, found); err != nil {
 		return nil, err
 	}
@@ -200,8 +197,9 @@ func syncAll(dir string) error {
 
 // writeManifest lists everything of a tree, a line each: its mode, size and
 // modification time (of a file that is not a regular one both are 0), its
-// content's SHA-256 or a link's target, and its path.
-func writeManifest(dir string) error {
+// content's SHA-256 or a link's target, and its path. What sums does not have by
+// its path is read.
+func writeManifest(dir string, sums map[string]string) error {
 	file, err := os.Create(filepath.Join(dir, manifestFile))
 	if err != nil {
 		return err
@@ -216,11 +214,14 @@ func writeManifest(dir string) error {
 		if err != nil {
 			return err
 		}
-		content, err := contentOf(path, info)
-		if err != nil {
-			return err
+		name := strings.TrimPrefix(path, root)
+		content, known := sums[name]
+		if !known || !info.Mode().IsRegular() {
+			if content, err = contentOf(path, info); err != nil {
+				return err
+			}
 		}
-		_, err = fmt.Fprintf(lines, "%s\t%s\t%s\n", attributes(info), content, strings.TrimPrefix(path, root))
+		_, err = fmt.Fprintf(lines, "%s\t%s\t%s\n", attributes(info), content, name)
 		return err
 	})
 	return errors.Join(err, lines.Flush(), file.Close())
