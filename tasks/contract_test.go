@@ -36,6 +36,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/cleanup"
 	"github.com/slipway-ci/slipway/internal/deploy"
 	"github.com/slipway-ci/slipway/internal/explain"
+	"github.com/slipway-ci/slipway/internal/fetch"
 	"github.com/slipway-ci/slipway/internal/kaniko"
 	"github.com/slipway-ci/slipway/internal/prepare"
 	"github.com/slipway-ci/slipway/internal/push"
@@ -50,6 +51,7 @@ var configs = map[string]func(context.Context, envconfig.Lookuper) error{
 	"cmd/deploy": func(ctx context.Context, env envconfig.Lookuper) error {
 		return deploy.Run(ctx, nil, env, io.Discard) // ends at once: a timeout of 0 is refused
 	},
+	"cmd/fetch":              read[fetch.Config],
 	"cmd/explain":            read[explain.Config],
 	"cmd/prepare":            read[prepare.Config],
 	"cmd/prepare run-kaniko": read[kaniko.Config],
@@ -227,7 +229,7 @@ var (
 	wholeParam   = regexp.MustCompile(`^\$\(params\.([^()]+)\)$`)
 	usedParam    = regexp.MustCompile(`\$\(params\.([a-zA-Z0-9_-]+)(?:\[[^]]*\])?\)`)
 	usedTTParam  = regexp.MustCompile(`\$\(tt\.params\.([a-zA-Z0-9_-]+)\)`)
-	taskResult   = regexp.MustCompile(`\$\(tasks\.([a-z0-9-]+)\.results\.([a-zA-Z0-9_-]+)\)`)
+	taskResult   = regexp.MustCompile(`\$\(tasks\.([a-z0-9-]+)\.results\.([a-zA-Z0-9_-]+)(\[\*\])?\)`)
 	contractName = regexp.MustCompile(`^(PARAM|WORKSPACE|RESULT)_`)
 )
 
@@ -461,8 +463,8 @@ func TestPipelines(t *testing.T) {
 		}
 		for _, pt := range tasks {
 			where := fmt.Sprintf("Pipeline %s, task %s", name, pt.Name)
-			task, ok := c.tasks[pt.TaskRef.Name]
-			if !ok {
+			task := c.taskOf(pt)
+			if task == nil {
 				t.Errorf("%s: no Task is named %s", where, pt.TaskRef.Name)
 				continue
 			}
@@ -471,13 +473,21 @@ func TestPipelines(t *testing.T) {
 		}
 		for _, match := range taskResult.FindAllStringSubmatch(raw+marshal(t, pipeline.Spec.Results), -1) {
 			for _, pt := range tasks {
-				if pt.Name == match[1] && c.tasks[pt.TaskRef.Name] != nil &&
-					!slices.ContainsFunc(c.tasks[pt.TaskRef.Name].Spec.Results, func(r pipelinev1.TaskResult) bool { return r.Name == match[2] }) {
-					t.Errorf("Pipeline %s: %s names a result that Task %s has not", name, match[0], pt.TaskRef.Name)
+				if pt.Name == match[1] && c.taskOf(pt) != nil &&
+					!slices.ContainsFunc(c.taskOf(pt).Spec.Results, func(r pipelinev1.TaskResult) bool { return r.Name == match[2] }) {
+					t.Errorf("Pipeline %s: %s names a result that the Task of %s has not", name, match[0], pt.Name)
 				}
 			}
 		}
 	}
+}
+
+// taskOf is the Task of a pipeline's task, nil for one that is not there.
+func (c *contract) taskOf(pt pipelinev1.PipelineTask) *pipelinev1.Task {
+	if pt.TaskSpec != nil {
+		return &pipelinev1.Task{Spec: pt.TaskSpec.TaskSpec}
+	}
+	return c.tasks[pt.TaskRef.Name]
 }
 
 // fannedOut are the params that each TaskRun of a matrix gets one value of.

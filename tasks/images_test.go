@@ -34,7 +34,7 @@ func TestDeploysHaveAPlaceAndARevision(t *testing.T) {
 	t.Parallel()
 	for name, pipeline := range load(t).pipelines {
 		for _, task := range pipeline.Spec.Tasks {
-			if task.TaskRef.Name != "slipway-deploy" {
+			if task.TaskRef == nil || task.TaskRef.Name != "slipway-deploy" {
 				continue
 			}
 			given := map[string]bool{}

@@ -48,10 +48,11 @@ var contestants = map[string]contestant{
 	"skaffold-final":        {contender: skaffold{final: true}, about: "skaffold run, the seed's last skaffold.yaml"},
 	"ko":                    {contender: ko, about: "ko in a Tekton step, its caches on a claim"},
 	"slipway":               {contender: slipway{}, about: "this repository's pipeline, default settings"},
+	"slipway-one-pod":       {contender: slipway{onePod: true}, about: "the same steps in one pod"},
 	"floor":                 {contender: floor, about: "go build with hot caches, and one layer pushed", cases: []string{"one-line", "leaf-line", "one-dependency", "unchanged"}},
 }
 
-var contestantNames = []string{"skaffold-baseline", "catalog-kaniko", "catalog-kaniko-layers", "skaffold-final", "ko", "slipway", "floor"}
+var contestantNames = []string{"skaffold-baseline", "catalog-kaniko", "catalog-kaniko-layers", "skaffold-final", "ko", "slipway", "slipway-one-pod", "floor"}
 
 // selection narrows what is run. An empty list is the default.
 type selection struct {

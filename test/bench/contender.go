@@ -180,7 +180,7 @@ resources: [../../base]
 func (s *site) steps(ctx context.Context, run *flow.Run, start time.Time, o *outcome) error {
 	o.started = map[string]time.Time{}
 	at := start
-	for _, task := range []string{"fetch", "build", "deploy"} {
+	for _, task := range tasksOf(run) {
 		taskRun := run.Tasks[task]
 		pod, err := s.Kube.CoreV1().Pods(s.namespace).Get(ctx, taskRun.Status.PodName, metav1.GetOptions{})
 		if err != nil {
@@ -200,6 +200,18 @@ func (s *site) steps(ctx context.Context, run *flow.Run, start time.Time, o *out
 		at = run.Ended[task]
 	}
 	return nil
+}
+
+// onePodTask is the one task of the pipeline slipway-one-pod.
+const onePodTask = "run"
+
+// tasksOf are the tasks from the commit until it is rolled out, one after the
+// other.
+func tasksOf(run *flow.Run) []string {
+	if run.Tasks[onePodTask] != nil {
+		return []string{onePodTask}
+	}
+	return []string{"fetch", "build", "deploy"}
 }
 
 // startedAt is when a step began, in milliseconds: Kubernetes itself counts in

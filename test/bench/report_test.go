@@ -32,6 +32,7 @@ func TestGoals(t *testing.T) {
 	r := measured(map[string][2]float64{
 		"skaffold-final one-line": {24, 45}, "slipway one-line": {4, 16}, "floor one-line": {1.5, 12},
 		"ko one-line": {3, 14}, "slipway cold": {40, 55}, "skaffold-final cold": {39, 60},
+		"slipway-one-pod one-line": {4, 15}, "slipway-one-pod unchanged": {1, 4},
 		"skaffold-baseline cold": {79, 99}, "skaffold-final unchanged": {0.1, 3}, "slipway unchanged": {2, 12},
 		"slipway in-turn-8": {0, 90}, "slipway at-once-8": {0, 100},
 	})
@@ -39,6 +40,8 @@ func TestGoals(t *testing.T) {
 		"one line, build: skaffold-final ÷ slipway ≥ 6":                      "6.00, met",
 		"one line, build: slipway − floor ≤ 4 s":                             "2.50 s, met",
 		"one line, end to end: skaffold-final ÷ slipway ≥ 3":                 "2.81, missed",
+		"one line, end to end: skaffold-final ÷ slipway-one-pod ≥ 3":         "3.00, met",
+		"nothing changed, end to end: skaffold-final ÷ slipway-one-pod ≥ 3":  "0.75, missed",
 		"cold, build: slipway ÷ skaffold-final ≤ 1":                          "1.03, missed",
 		"skaffold-baseline cold ÷ slipway one line, build ≥ 20":              "19.75, missed",
 		"one line, end to end: slipway ÷ ko ≤ 1.2":                           "1.14, met",

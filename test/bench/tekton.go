@@ -22,7 +22,7 @@ import (
 )
 
 // slipway is what a user of ours has, with default settings.
-type slipway struct{}
+type slipway struct{ onePod bool }
 
 func (slipway) install(ctx context.Context, s *site) error {
 	return s.Install(ctx, s.namespace, s.resolved)
@@ -31,8 +31,12 @@ func (slipway) install(ctx context.Context, s *site) error {
 func (slipway) forget(ctx context.Context, s *site) error { return s.emptyClaim(ctx) }
 
 // pipelineRun is the example's with the names of the site.
-func (slipway) pipelineRun(s *site, commit string) (*v1.PipelineRun, error) {
-	run, err := s.NewRun(s.namespace, flow.App{Name: s.app.name, Repository: s.repository(), Overlay: overlay}, commit)
+func (c slipway) pipelineRun(s *site, commit string) (*v1.PipelineRun, error) {
+	newRun := s.NewRun
+	if c.onePod {
+		newRun = s.NewOnePodRun
+	}
+	run, err := newRun(s.namespace, flow.App{Name: s.app.name, Repository: s.repository(), Overlay: overlay}, commit)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +46,11 @@ func (slipway) pipelineRun(s *site, commit string) (*v1.PipelineRun, error) {
 
 func (c slipway) run(ctx context.Context, s *site, _ *observer) (outcome, error) {
 	return s.follow(ctx, func(commit string) (*v1.PipelineRun, error) { return c.pipelineRun(s, commit) }, func(run *flow.Run, o *outcome) error {
-		report, err := run.Report()
+		task := "build"
+		if c.onePod {
+			task = onePodTask
+		}
+		report, err := run.ReportOf(task)
 		if err != nil {
 			return err
 		}
@@ -151,7 +159,8 @@ func (s *site) follow(ctx context.Context, make func(commit string) (*v1.Pipelin
 		}
 		return outcome{}, fmt.Errorf("PipelineRun %s: %w; see %s", name, errors.Join(why...), log.Name())
 	}
-	done := outcome{total: run.Ended["deploy"].Sub(start)}
+	ran := tasksOf(run)
+	done := outcome{total: run.Ended[ran[len(ran)-1]].Sub(start)}
 	if err := s.steps(ctx, run, start, &done); err != nil {
 		return outcome{}, err
 	}

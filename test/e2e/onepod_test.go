@@ -49,7 +49,7 @@ func TestOnePod(t *testing.T) {
 		"RUN echo marker >/tmp/marker; "+
 		`find / \( -path /proc -o -path /sys \) -prune -o -type f -exec grep -lEs '`+tokenHeader+`|^marke[r]$' {} + >/found; `+
 		`cat /found; test "$(cat /found)" = /tmp/marker`+"\n"+
-		"FROM busybox\nCOPY --from=search /found index.html /www/\n"+
+		"FROM busybox\nCOPY --from=search /found /www/\nCOPY index.html /www/\n"+
 		`ENTRYPOINT ["httpd", "-f", "-p", "8080", "-h", "/www"]`+"\n")
 	succeeded(t, page.onePod(t, name, param("event-time", "300")))
 	page.answers(t, "/found", "/tmp/marker")

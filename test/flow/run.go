@@ -12,7 +12,16 @@ import (
 // NewRun is examples/app/run.yaml with the names of this cluster and app, for a
 // commit. Everything of the app goes to namespace, whatever its overlay says.
 func (c *Cluster) NewRun(namespace string, app App, commit string) (*v1.PipelineRun, error) {
-	run, err := c.newRun("run.yaml", namespace, app, commit)
+	return c.newBuild("run.yaml", namespace, app, commit)
+}
+
+// NewOnePodRun is examples/app/run-one-pod.yaml, as NewRun is.
+func (c *Cluster) NewOnePodRun(namespace string, app App, commit string) (*v1.PipelineRun, error) {
+	return c.newBuild("run-one-pod.yaml", namespace, app, commit)
+}
+
+func (c *Cluster) newBuild(file, namespace string, app App, commit string) (*v1.PipelineRun, error) {
+	run, err := c.newRun(file, namespace, app, commit)
 	if err != nil {
 		return nil, err
 	}
