@@ -225,23 +225,26 @@ func (f *fetch) fetchSpec(ctx context.Context, remote *git.Remote, spec config.R
 }
 
 // try repeats what a network may get wrong, and not what the server has decided.
-func (f *fetch) try(ctx context.Context, do func() error) (err error) {
-	if stopped := wait.ExponentialBackoffWithContext(ctx, retries, func(context.Context) (bool, error) {
-		err = do()
-		if err == nil || decided(err) || ctx.Err() != nil {
-			return true, nil
+func (f *fetch) try(ctx context.Context, do func() error) error {
+	var last error
+	if err := wait.ExponentialBackoffWithContext(ctx, retries, func(context.Context) (done bool, err error) {
+		if last = do(); decided(last) {
+			return true, last
 		}
-		fmt.Fprintf(f.log, "%v; trying again\n", err)
+		fmt.Fprintf(f.log, "%v; trying again\n", last)
 		return false, nil
-	}); stopped != nil && ctx.Err() != nil {
+	}); err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return explain(err, f.config.BasicAuth != "")
+	return explain(last, f.config.BasicAuth != "")
 }
 
 // decided reports whether another try would give the same.
 func decided(err error) bool {
-	return slices.ContainsFunc([]error{
+	return err == nil || slices.ContainsFunc([]error{
 		transport.ErrAuthenticationRequired, transport.ErrAuthorizationFailed,
 		transport.ErrRepositoryNotFound, transport.ErrEmptyRemoteRepository,
 		git.ErrExactSHA1NotSupported,
