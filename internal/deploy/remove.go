@@ -9,7 +9,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -76,7 +75,7 @@ func (c *config) delete(ctx, deadline context.Context, log *mask) error {
 
 // awaitGone returns what is still there when ctx ends.
 func (d *deployment) awaitGone(ctx context.Context, list []*doomed) []*doomed {
-	_ = wait.PollUntilContextCancel(ctx, pollInterval/4, true, func(ctx context.Context) (bool, error) {
+	_ = pollDelays.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		list = slices.DeleteFunc(list, func(x *doomed) bool {
 			now, err := x.resource.Get(ctx, x.object.GetName(), metav1.GetOptions{})
 			if err == nil && now.GetUID() == x.before.GetUID() {

@@ -14,14 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-const (
-	// pollInterval is how often the objects that are not ready are read. Reading
-	// needs no more rights than applying does; watching would.
-	pollInterval = time.Second
-	// heldInterval is how often a run that waits asks whether a newer one has
-	// taken over.
-	heldInterval = 5 * time.Second
-)
+// pollDelays are how often the objects that are not ready are read: often at
+// first, as a small app is up within a second or two, and then each second.
+// Reading needs no more rights than applying does; watching would.
+var pollDelays = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.2, Cap: time.Second, Steps: 100}
+
+// heldInterval is how often a run that waits asks whether a newer one has taken
+// over.
+const heldInterval = 5 * time.Second
 
 // pending is an object that is not ready.
 type pending struct {
@@ -70,7 +70,7 @@ func (d *deployment) wait(ctx context.Context, applied []*target) ([]pending, er
 		return nil, nil
 	}
 	asked := time.Now()
-	err := wait.PollUntilContextCancel(ctx, pollInterval, false, func(ctx context.Context) (bool, error) {
+	err := pollDelays.DelayFunc().Until(ctx, false, true, func(ctx context.Context) (bool, error) {
 		if time.Since(asked) >= heldInterval {
 			if err := d.held(ctx); err != nil {
 				return false, err
