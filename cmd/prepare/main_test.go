@@ -376,8 +376,6 @@ func TestACacheProblemNeverFailsABuild(t *testing.T) {
 		"none bound": {func(_ *testing.T, w *world) { w.env["WORKSPACE_CACHE_PATH"] = "" }, "caches: no workspace cache is bound, so this build starts with none"},
 		"gone":       {func(_ *testing.T, w *world) { w.env["WORKSPACE_CACHE_PATH"] = w.path("absent") }, "cache go-mod is not used by this build: "},
 		"read-only":  {func(_ *testing.T, w *world) { w.env["WORKSPACE_CACHE_PATH"] = "/proc/self" }, "cache bases is not used by this build: "},
-		"a foreign file": {func(t *testing.T, w *world) { w.write(t, "cache/go-mod", "") },
-			"cache go-mod is not used by this build: "},
 		"a foreign file as a base": {func(t *testing.T, w *world) { w.write(t, "cache/bases/"+w.golang, "") },
 			"base golang:alpine: what the cache has is not used: "},
 	} {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 type entries string
 
 const (
-	staging    = ".staging-"         // how a folder is named that is not an entry yet, or no longer
-	staleAfter = 24 * time.Hour      // a staging folder that old was left by a killed run
+	staging    = ".staging-"         // how is named what is not there to stay, such as a folder that is not an entry yet, or no longer
+	staleAfter = 24 * time.Hour      // what has such a name and is that old was left by a killed run
 	keepFor    = 14 * 24 * time.Hour // since an entry's last use
 )
 
@@ -109,20 +110,27 @@ func (e entries) trim(now, since time.Time) (int, error) {
 		}
 		removed++
 	}
-	return removed, e.trimStaged(now)
+	return removed, deleteStale(string(e), now)
 }
 
-func (e entries) trimStaged(now time.Time) error {
-	found, err := os.ReadDir(string(e))
+// deleteStale deletes what killed runs have left in a folder.
+func deleteStale(dir string, now time.Time) error {
+	found, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	for _, entry := range found {
+		ours := slices.ContainsFunc([]string{staging, leasePrefix, "." + usageFile + "."}, func(prefix string) bool {
+			return strings.HasPrefix(entry.Name(), prefix)
+		})
 		info, err := entry.Info()
-		if err != nil || !strings.HasPrefix(entry.Name(), staging) || now.Sub(info.ModTime()) < staleAfter {
+		if err != nil || !ours || now.Sub(info.ModTime()) < staleAfter {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(string(e), entry.Name())); err != nil {
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}

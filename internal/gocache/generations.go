@@ -141,11 +141,6 @@ func retire(volume string, name Name, now time.Time) error {
 // it is to have.
 func staged(volume string, name Name) (string, error) {
 	dir := filepath.Join(volume, string(name)+nextSuffix)
-	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
-		if err := discard(volume, dir); err != nil {
-			return "", err
-		}
-	}
 	return dir, ready(dir, name)
 }
 

@@ -48,7 +48,7 @@ func Open(volume string, name Name, minFree int64) (string, error) {
 	if err := ready(dir, name); err != nil {
 		return "", err
 	}
-	probe, err := os.CreateTemp(dir, ".probe-*")
+	probe, err := os.CreateTemp(dir, staging)
 	if err != nil {
 		return "", err
 	}
@@ -107,23 +107,64 @@ func shards() []string {
 	return names
 }
 
-// open makes dir, or opens the one that is there to all users.
+// open makes dir, or opens the one that is there to all users. Something else
+// that is there is set aside.
 func open(dir string) error {
-	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := mkdir(dir); err != nil {
 		return err
 	}
 	// Not Stat: a link may lead out of the volume.
 	info, err := os.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		if err := setAside(dir); err != nil {
+			return fmt.Errorf("%s is not a folder: %w", dir, err)
+		}
+		if err := mkdir(dir); err != nil {
+			return err
+		}
+		info, err = os.Lstat(dir)
+	}
 	switch {
 	case err != nil:
 		return err
-	case !info.IsDir():
-		return fmt.Errorf("%s is not a folder", dir)
 	case info.Mode().Perm() != 0o777:
 		// It may belong to another user and still be of use: the probe tells.
 		_ = os.Chmod(dir, 0o777)
 	}
 	return nil
+}
+
+// mkdir makes dir if nothing is there.
+func mkdir(dir string) error {
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// asideSuffix names a folder for what was in the place of one of ours.
+const asideSuffix = ".aside-*"
+
+// setAside moves what is no folder at path into one beside it, for whoever
+// misses it. Unlike a rename, this cannot move the folder that another build has
+// made there by now.
+func setAside(path string) error {
+	aside, err := os.MkdirTemp(filepath.Dir(path), filepath.Base(path)+asideSuffix)
+	if err != nil {
+		return err
+	}
+	err = unix.Linkat(unix.AT_FDCWD, path, unix.AT_FDCWD, filepath.Join(aside, filepath.Base(path)), 0)
+	if err == nil {
+		err = unix.Unlink(path)
+	}
+	if err == nil {
+		return nil
+	}
+	_ = os.RemoveAll(aside)
+	if info, statErr := os.Lstat(path); errors.Is(statErr, fs.ErrNotExist) || statErr == nil && info.IsDir() {
+		return nil // another build was faster
+	}
+	return err
 }
 
 // defaultACL is where Linux keeps what new files in a folder get in place of

@@ -1,12 +1,15 @@
 package gocache_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 )
@@ -64,24 +67,14 @@ func TestWhatAUserAddsIsEveryUsers(t *testing.T) {
 
 func TestOpenSaysWhyAVolumeIsOfNoUse(t *testing.T) {
 	t.Parallel()
-	foreign := t.TempDir()
-	if err := os.WriteFile(filepath.Join(foreign, "go-mod"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	linked := t.TempDir()
-	if err := os.Symlink("/", filepath.Join(linked, "go-mod")); err != nil {
-		t.Fatal(err)
-	}
 	for name, tc := range map[string]struct {
 		volume  string
 		minFree int64
 		want    string
 	}{
-		"foreign file": {foreign, 0, "go-mod is not a folder"},
-		"foreign link": {linked, 0, "go-mod is not a folder"},
-		"full":         {t.TempDir(), 1 << 60, "left on the volume"},
-		"read-only":    {"/proc/self", 0, "go-mod"},
-		"absent":       {filepath.Join(foreign, "absent"), 0, "no such file"},
+		"full":      {t.TempDir(), 1 << 60, "left on the volume"},
+		"read-only": {"/proc/self", 0, "go-mod"},
+		"absent":    {filepath.Join(t.TempDir(), "absent"), 0, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -90,6 +83,103 @@ func TestOpenSaysWhyAVolumeIsOfNoUse(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// What somebody has put where a cache belongs is not lost, and stands in no
+// build's way, however many find it at the same time.
+func TestForeignFilesAreSetAside(t *testing.T) {
+	t.Parallel()
+	volume, elsewhere := t.TempDir(), t.TempDir()
+	for _, file := range []string{"go-build", "bases", "trash"} {
+		if err := os.WriteFile(filepath.Join(volume, file), []byte("somebody's "+file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(volume, "go-mod")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(volume, "usage.json", "folder"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var builds sync.WaitGroup
+	for range 20 {
+		builds.Go(func() {
+			for _, name := range []gocache.Name{gocache.GoBuild, gocache.GoMod, gocache.Bases} {
+				dir, err := gocache.Open(volume, name, 0)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				// Nobody takes the folder away any more.
+				if err := os.Mkdir(filepath.Join(dir, rand.Text()), 0o755); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	builds.Wait()
+	tidy(t, volume, 0)
+	for _, name := range []string{"go-build", "go-mod", "bases", "trash", "usage.json"} {
+		info, err := os.Lstat(filepath.Join(volume, name))
+		if err != nil || info.IsDir() != (name != "usage.json") {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+		aside, err := filepath.Glob(filepath.Join(volume, name+".aside-*", name))
+		if err != nil || len(aside) == 0 {
+			t.Fatalf("what was %s is lost: %v", name, err)
+		}
+		switch name {
+		case "go-mod":
+			if to, err := os.Readlink(aside[0]); err != nil || to != elsewhere {
+				t.Errorf("the link that was %s leads to %q, %v", name, to, err)
+			}
+		case "usage.json":
+			if !exists(filepath.Join(aside[0], "folder")) {
+				t.Errorf("what was in %s is lost", name)
+			}
+		default:
+			if content, err := os.ReadFile(aside[0]); err != nil || string(content) != "somebody's "+name {
+				t.Errorf("the file that was %s has %q, %v", name, content, err)
+			}
+		}
+	}
+	if entries, err := os.ReadDir(elsewhere); err != nil || len(entries) > 0 {
+		t.Errorf("where a link leads, there is %v now, %v", entries, err)
+	}
+}
+
+// What a run was killed over is deleted a day later, wherever it is.
+func TestWhatAKilledRunHasLeftIsDeleted(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	held := openHeld(t, volume)
+	defer func() { _ = held.Release() }()
+	var left, stays []string
+	for _, path := range []string{filepath.Join(volume, ".staging-1"), filepath.Join(volume, ".usage.json.2"), filepath.Join(held.Path(), ".lease-3"), filepath.Join(held.Path(), ".staging-4")} {
+		left, stays = append(left, path), append(stays, path+"5")
+	}
+	stays = append(stays, filepath.Join(volume, ".somebody's"))
+	for _, path := range append(stays, left...) {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range append(left, stays[len(stays)-1]) {
+		aged(t, path, 25*time.Hour)
+	}
+	if _, err := gocache.Tidy(gocache.Budget{Volume: volume, GoBuild: held.Path()}).End(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range left {
+		if exists(path) {
+			t.Errorf("%s is still there", path)
+		}
+	}
+	for _, path := range stays {
+		if !exists(path) {
+			t.Errorf("%s is gone", path)
+		}
 	}
 }
 

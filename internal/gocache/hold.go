@@ -150,7 +150,7 @@ func take(dir string, now time.Time) (*os.File, error) {
 // Time is what the volume says that time is: a network file system need
 // not agree with this node.
 func Time(volume string) time.Time {
-	file, err := os.CreateTemp(volume, ".time-*")
+	file, err := os.CreateTemp(volume, staging)
 	if err != nil {
 		return time.Now()
 	}
@@ -175,7 +175,7 @@ const trashFolder = "trash"
 // discard moves what is at path, on the volume, out of everybody's sight.
 func discard(volume, path string) error {
 	trash := filepath.Join(volume, trashFolder)
-	if err := os.Mkdir(trash, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := open(trash); err != nil {
 		return err
 	}
 	aside, err := os.MkdirTemp(trash, "")

@@ -87,11 +87,16 @@ func (t *Tidying) first() error {
 	return t.carry(time.Time{})
 }
 
-// delete makes room of what was discarded, and of the generations that nobody
-// uses any more.
+// delete makes room of what was discarded, of the generations that nobody uses
+// any more, and of what killed runs have left beside all of these.
 func (t *Tidying) delete() error {
 	now := Time(t.Volume)
 	err := errors.Join(emptyTrash(t.Volume), retire(t.Volume, GoBuild, now), retire(t.Volume, GoMod, now))
+	for _, dir := range []string{t.Volume, t.GoBuild, t.GoMod} {
+		if dir != "" {
+			err = errors.Join(err, deleteStale(dir, now))
+		}
+	}
 	return errors.Join(err, emptyTrash(t.Volume))
 }
 

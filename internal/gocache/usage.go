@@ -76,7 +76,17 @@ func (u Usage) write(volume string) error {
 	if err != nil {
 		return err
 	}
-	return step.WriteFile(filepath.Join(volume, usageFile), content, 0o644)
+	file := filepath.Join(volume, usageFile)
+	if info, err := os.Lstat(file); err == nil && info.IsDir() {
+		aside, err := os.MkdirTemp(volume, usageFile+asideSuffix)
+		if err == nil {
+			err = os.Rename(file, filepath.Join(aside, usageFile))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return step.WriteFile(file, content, 0o644)
 }
 
 // of is what one cache holds, or all of them with "".
