@@ -15,8 +15,8 @@ var seed = flag.Uint64("seed", rand.Uint64(), "what the kills are drawn from")
 // kills is how many steps are killed before their end.
 const kills = 100
 
-// Whenever a step is killed, the next build upon what it left on the volume
-// succeeds, and its image is the one that is built without any cache.
+// Whenever a step is killed, the next one upon what it left on the volume gets
+// further, and the image in the end is the one that is built without any cache.
 func TestABuildAfterAKilledOne(t *testing.T) {
 	t.Logf("-seed=%d", *seed)
 	random := rand.New(rand.NewPCG(*seed, 0))
@@ -35,33 +35,31 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 	for round := 0; killed["prepare"]+killed["build"]+killed["push"] < kills; round++ {
 		lost := lose(t, volume, random)
 		i := random.IntN(len(sources))
-		victim := s.newPod(t, sources[i], volume)
-		victim.size = []string{"10Gi", "256Mi"}[random.IntN(2)] // with the other there is something to trim
-		at := steps[random.IntN(len(steps))]
-		after := time.Duration(random.Int64N(int64(usual[at])))
-		if lost == "all" && at == "prepare" {
-			after *= 10 // it extracts the toolchain then
+		said := fmt.Sprintf("round %d: lost %s", round, lost)
+		for _, at := range steps {
+			victim := s.newPod(t, sources[i], volume)
+			victim.size = []string{"10Gi", "256Mi"}[random.IntN(2)] // with the other there is something to trim
+			after := time.Duration(random.Int64N(int64(usual[at])))
+			if lost == "all" && at == "prepare" {
+				after *= 10 // it extracts the toolchain then
+			}
+			died := victim.kill(t, at, after, usual)
+			said += fmt.Sprintf("; %s after %s", at, after.Round(time.Millisecond))
+			if died {
+				killed[at]++
+			} else {
+				said += " had ended"
+			}
+			if at == "push" {
+				if got := victim.push(t); got != want[i] {
+					t.Fatalf("%s: source %d is %s then, want %s\n%s", said, i, got, want[i], &victim.log)
+				}
+			}
+			if err := os.RemoveAll(victim.dir); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if victim.kill(t, at, after) {
-			killed[at]++
-		}
-		t.Logf("round %d: lost %s, killed in %s after %s; so far %v", round, lost, at, after.Round(time.Millisecond), killed)
-
-		next := s.newPod(t, sources[i], volume)
-		got, took := next.run(t)
-		if got != want[i] {
-			t.Fatalf("round %d: %s, of which was lost: %s; killed in %s after %s: source %d is %s then, want %s\n%s",
-				round, volume, lost, at, after, i, got, want[i], &next.log)
-		}
-		if lost == "nothing" {
-			usual = took
-		}
-		if err := os.RemoveAll(victim.dir); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.RemoveAll(next.dir); err != nil {
-			t.Fatal(err)
-		}
+		t.Logf("%s; killed so far %v", said, killed)
 	}
 }
 
@@ -92,23 +90,31 @@ func lose(t *testing.T, volume string, random *rand.Rand) string {
 }
 
 // kill runs a build up to a step, and kills all of that after a time. It
-// reports whether the step had not ended by then.
-func (p *pod) kill(t *testing.T, at string, after time.Duration) bool {
+// reports whether the step had not ended by then, and keeps in usual how long
+// steps take that come to their end.
+func (p *pod) kill(t *testing.T, at string, after time.Duration, usual map[string]time.Duration) (died bool) {
 	t.Helper()
 	for _, name := range steps {
 		cmd := p.step(t, name)
-		if name != at {
-			if err := cmd.Run(); err != nil {
-				t.Fatalf("step %s: %v\n%s", name, err, &p.log)
-			}
-			continue
-		}
+		started := time.Now()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-		defer timer.Stop()
-		return cmd.Wait() != nil && !cmd.ProcessState.Exited()
+		if name == at {
+			timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+			defer timer.Stop()
+		}
+		err := cmd.Wait()
+		if name == at && err != nil && !cmd.ProcessState.Exited() {
+			return true
+		}
+		if err != nil {
+			t.Fatalf("step %s: %v\n%s", name, err, &p.log)
+		}
+		usual[name] = time.Since(started)
+		if name == at {
+			break
+		}
 	}
 	return false
 }
