@@ -8,7 +8,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -83,13 +82,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(out, "Building the step images")
-	// No triggers: a listener in every namespace would run beside what is
-	// measured.
-	var manifests bytes.Buffer
-	if err := cluster.Resolve(ctx, &manifests, "tasks", "pipelines"); err != nil {
+	resolved, err := flow.Resolve(ctx)
+	if err != nil {
 		return err
 	}
-	resolved := manifests.String()
 	commit := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12")
 	commit.Dir = cluster.Root()
 	head, err := commit.Output()

@@ -25,11 +25,11 @@ import (
 	"github.com/slipway-ci/slipway/test/cluster"
 )
 
-// Resolve builds the step images and returns the tasks, pipelines and triggers
-// that name them by digest, ready for [Cluster.Install].
+// Resolve builds the step images and returns the tasks, which name them by
+// digest, and the pipelines, ready for [Cluster.Install].
 func Resolve(ctx context.Context) (string, error) {
 	var manifests bytes.Buffer
-	err := cluster.Resolve(ctx, &manifests, "tasks", "pipelines", "triggers")
+	err := cluster.Resolve(ctx, &manifests, "tasks", "pipelines")
 	return manifests.String(), err
 }
 
@@ -37,8 +37,8 @@ func Resolve(ctx context.Context) (string, error) {
 // remove.
 const madeHere = "slipway-ci.github.io/test"
 
-// Install gives a namespace, which it makes, the tasks, pipelines and triggers,
-// the git-clone task if it has none, and the claim.
+// Install gives a namespace, which it makes, the tasks and pipelines, the
+// git-clone task if it has none, and the claim.
 func (c *Cluster) Install(ctx context.Context, namespace, resolved string) error {
 	_, err := c.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{madeHere: "true"}}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -69,24 +69,31 @@ type App struct {
 	Overlay    string // folder of its kustomize overlay
 }
 
-// InstallTrigger makes pushes of the app become runs: examples/app/trigger.yaml
-// with the names of this app and cluster. It returns when the listener takes
-// events.
+// InstallTrigger makes pushes of the app become runs: what triggers/ has, and
+// examples/app/trigger.yaml with the names of this app and cluster. It returns
+// when the listener takes events.
 func (c *Cluster) InstallTrigger(ctx context.Context, namespace string, app App) error {
 	const binding = "    - ref: slipway-push\n"
 	addition := strings.NewReplacer(binding, binding+
 		"    - {name: registry-map, value: "+strconv.Quote(strings.Join(c.RegistryMaps, ";"))+"}\n"+
 		"    - {name: insecure-registry, value: "+strconv.Quote(c.InsecureRegistry)+"}\n")
+	// The listener comes last: without its rights and its secret it would crash.
+	manifests := []string{"{apiVersion: v1, kind: Secret, metadata: {name: slipway-webhook}, stringData: {token: " + WebhookSecret + "}}"}
 	for _, file := range []string{"listener-binding.yaml", "trigger.yaml"} {
 		example, err := c.example(file, namespace, app)
 		if err != nil {
 			return err
 		}
-		if err := c.Apply(ctx, namespace, addition.Replace(example)); err != nil {
+		manifests = append(manifests, addition.Replace(example))
+	}
+	for _, file := range []string{"cluster-role.yaml", "push.yaml", "listener.yaml"} {
+		content, err := os.ReadFile(filepath.Join(cluster.Root(), "triggers", file))
+		if err != nil {
 			return err
 		}
+		manifests = append(manifests, string(content))
 	}
-	if err := c.Apply(ctx, namespace, "{apiVersion: v1, kind: Secret, metadata: {name: slipway-webhook}, stringData: {token: "+WebhookSecret+"}}"); err != nil {
+	if err := c.Apply(ctx, namespace, strings.Join(manifests, "\n---\n")); err != nil {
 		return err
 	}
 	return Eventually(ctx, time.Minute, "the EventListener", func(ctx context.Context) error {
