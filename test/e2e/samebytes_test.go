@@ -34,13 +34,7 @@ func TestSameBytes(t *testing.T) {
 	)
 	s := newSite(t)
 	s.pushSecondGo(t)
-	app := s.appFrom(t, flow.App{Name: "greet"}, filepath.Join("testdata", "dockerfiles"))
-	source := s.claim("source", "samples")
-	output := s.claim("output", "samples")
-	s.task(t, "git-clone", v1.TaskRunSpec{
-		Params:     v1.Params{stringParam("url", app.URL()), stringParam("revision", app.push(t))},
-		Workspaces: []v1.WorkspaceBinding{output},
-	})
+	s.fetchSamples(t)
 	for name, noToolchain := range map[string]string{
 		"another-user":              fromCache,
 		"another-user-one-stage":    fromCache,
@@ -68,29 +62,9 @@ func TestSameBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			build := func(toolchain string, caches ...v1.WorkspaceBinding) (digest string, report flow.Report) {
-				results := s.task(t, "slipway-build", v1.TaskRunSpec{
-					Params: v1.Params{
-						stringParam("image", s.Images+"greet:"+name),
-						stringParam("dockerfile", name+".Dockerfile"),
-						stringParam("go-proxy", s.GoProxy),
-						stringParam("toolchain-cache", toolchain),
-						stringParam("skip-unchanged", "false"),
-						{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)},
-						{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)},
-					},
-					Workspaces: append(caches, source),
-				})
-				if err := json.Unmarshal([]byte(results["build-report"]), &report); err != nil {
-					t.Fatal(err)
-				}
-				t.Logf("%.1f s, %s, %s", report.Seconds, results["build-report"], results["IMAGE_DIGEST"])
-				return results["IMAGE_DIGEST"], report
-			}
-			caches := []v1.WorkspaceBinding{s.claim("cache", "cache"), s.claim("toolchains", "cache/toolchains")}
-			cold, _ := build("true")
-			own, _ := build("false", caches...)
-			kept, report := build("true", caches...)
+			cold, _ := s.buildSample(t, name, "true")
+			own, _ := s.buildSample(t, name, "false", s.caches()...)
+			kept, report := s.buildSample(t, name, "true", s.caches()...)
 			if own != cold {
 				t.Errorf("with caches it is %s, without %s", own, cold)
 			}
@@ -107,6 +81,43 @@ func TestSameBytes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fetchSamples puts testdata/dockerfiles where buildSample finds it.
+func (s *site) fetchSamples(t *testing.T) {
+	t.Helper()
+	app := s.appFrom(t, flow.App{Name: "greet"}, filepath.Join("testdata", "dockerfiles"))
+	s.task(t, "git-clone", v1.TaskRunSpec{
+		Params:     v1.Params{stringParam("url", app.URL()), stringParam("revision", app.push(t))},
+		Workspaces: []v1.WorkspaceBinding{s.claim("output", "samples")},
+	})
+}
+
+// buildSample builds a Dockerfile of testdata/dockerfiles.
+func (s *site) buildSample(t *testing.T, name, toolchain string, caches ...v1.WorkspaceBinding) (digest string, report flow.Report) {
+	t.Helper()
+	results := s.task(t, "slipway-build", v1.TaskRunSpec{
+		Params: v1.Params{
+			stringParam("image", s.Images+"greet:"+name),
+			stringParam("dockerfile", name+".Dockerfile"),
+			stringParam("go-proxy", s.GoProxy),
+			stringParam("toolchain-cache", toolchain),
+			stringParam("skip-unchanged", "false"),
+			{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)},
+			{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry)},
+		},
+		Workspaces: append(caches, s.claim("source", "samples")),
+	})
+	if err := json.Unmarshal([]byte(results["build-report"]), &report); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%.1f s, %s, %s", report.Seconds, results["build-report"], results["IMAGE_DIGEST"])
+	return results["IMAGE_DIGEST"], report
+}
+
+// caches binds the workspaces of a build's caches to the site's claim.
+func (s *site) caches() []v1.WorkspaceBinding {
+	return []v1.WorkspaceBinding{s.claim("cache", "cache"), s.claim("toolchains", "cache/toolchains")}
 }
 
 // claim binds a workspace to a folder of the site's claim.

@@ -123,8 +123,14 @@ func (s *site) hostClaim(t *testing.T, name, folder string, mode corev1.Persiste
 // onFolder runs a command with a folder of the node at /folder.
 func (s *site) onFolder(t *testing.T, folder string, command ...string) {
 	t.Helper()
-	ctx := context.WithoutCancel(t.Context()) // it cleans up, too
 	kind := corev1.HostPathDirectoryOrCreate
+	s.onVolume(t, corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: folder, Type: &kind}}, command...)
+}
+
+// onVolume runs a command with a volume at /folder.
+func (s *site) onVolume(t *testing.T, volume corev1.VolumeSource, command ...string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context()) // it cleans up, too
 	pod, err := s.Kube.CoreV1().Pods(s.namespace).Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "folder-"},
 		Spec: corev1.PodSpec{
@@ -133,7 +139,7 @@ func (s *site) onFolder(t *testing.T, folder string, command ...string) {
 				Name: "command", Image: "busybox", ImagePullPolicy: corev1.PullIfNotPresent, Command: command,
 				VolumeMounts: []corev1.VolumeMount{{Name: "folder", MountPath: "/folder"}},
 			}},
-			Volumes: []corev1.Volume{{Name: "folder", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: folder, Type: &kind}}}},
+			Volumes: []corev1.Volume{{Name: "folder", VolumeSource: volume}},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
