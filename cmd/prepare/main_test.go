@@ -240,6 +240,7 @@ func (w *world) still(text string) string {
 	text = regexp.MustCompile(`"started": "[^"]*"`).ReplaceAllString(text, `"started": "TIME"`)
 	text = regexp.MustCompile(`(?s)"baseLayers": \[.*?\]`).ReplaceAllString(text, `"baseLayers": ["sha256:LAYER"]`)
 	text = regexp.MustCompile(`inputs: [0-9a-f]{12}`).ReplaceAllString(text, "inputs: DIGEST")
+	text = regexp.MustCompile(`slipway-inputs-last-[0-9a-f]{16}`).ReplaceAllString(text, "slipway-inputs-last-IMAGE")
 	text = regexp.MustCompile(`\.lease-[0-9]+`).ReplaceAllString(text, ".lease-N")
 	text = regexp.MustCompile(`[0-9.]+[kMGT]?B\b`).ReplaceAllString(text, "SIZE")
 	return regexp.MustCompile(`in [0-9.]+ s`).ReplaceAllString(text, "in TIME")

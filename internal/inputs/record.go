@@ -94,8 +94,15 @@ func Tag(repository name.Repository, digest string) name.Tag {
 	return repository.Tag(tagPrefix + digest)
 }
 
-// LastTag is where the last record that was made is kept as well.
-func LastTag(repository name.Repository) name.Tag { return repository.Tag(tagPrefix + "last") }
+// LastTag is where the last record of one image is kept as well. image is what
+// tells that image from others whose records are in the repository.
+func LastTag(repository name.Repository, image ...string) name.Tag {
+	sum := sha256.New()
+	for _, part := range image {
+		field(sum, part)
+	}
+	return repository.Tag(tagPrefix + "last-" + hex.EncodeToString(sum.Sum(nil))[:partLength])
+}
 
 // Changed names what is not as it was when other was made, the most telling
 // first; what follows from another change is left out.

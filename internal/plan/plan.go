@@ -93,6 +93,7 @@ type Unchanged struct {
 // Record is what push keeps of a build's inputs.
 type Record struct {
 	Repository string `json:"repository"`
+	Last       string `json:"last"` // the tag in Repository that the last record of this image has as well
 	File       string `json:"file"` // as [github.com/slipway-ci/slipway/internal/inputs.Record] leaves it
 }
 

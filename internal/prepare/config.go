@@ -27,6 +27,7 @@ type Config struct {
 	Certificates  string `env:"WORKSPACE_CERTIFICATES_PATH"` // "" where none is bound
 	Netrc         string `env:"WORKSPACE_NETRC_PATH"`        // "" where none is bound
 	Secrets       string `env:"WORKSPACE_SECRETS_PATH"`      // "" where none is bound
+	Volume        string `env:"WORKSPACE_VOLUME_PATH"`       // "" where none is bound
 	Prepared      string `env:"PREPARED_PATH, required"`     // a folder the later steps can read
 	Built         string `env:"BUILT_PATH, required"`        // a folder the build step can write
 	SecretsForRun string `env:"SECRETS_PATH, required"`      // a folder in memory that the build step can read

@@ -31,6 +31,12 @@ const (
 	goUserConfig = "/root/.config/go"
 )
 
+// goBuildCache is where RUN instructions find Go's build cache: the same path in
+// each build, whichever generation of whatever volume is behind it. A Dockerfile
+// may declare it as an ARG, and then it is an input of the image and of kaniko's
+// layers.
+func goBuildCache(c *Config) string { return filepath.Join(c.Built, string(gocache.GoBuild)) }
+
 // goTelemetry is where go commands count their uses, for users with the usual
 // homes: files that differ from build to build, and nothing that anybody wants
 // in an image. For root a file of ours switches that off; it is also why the
@@ -106,7 +112,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := caches.share(c, source.name, derived.OtherUser(), log); err != nil {
 		return err
 	}
-	settings := goSettings(c, caches)
+	settings := goSettings(c)
 	given := buildArgs(c, derived, settings)
 	p, err := decide(c, host, source, derived, caches, bases, given)
 	if err != nil {
@@ -179,8 +185,8 @@ func mounted(c *Config, host Host) []string {
 }
 
 // goSettings are for every go command of the build.
-func goSettings(c *Config, caches *caches) map[string]string {
-	settings := map[string]string{"GOCACHE": caches.goBuild.dir, "GOMODCACHE": goModCache}
+func goSettings(c *Config) map[string]string {
+	settings := map[string]string{"GOCACHE": goBuildCache(c), "GOMODCACHE": goModCache}
 	if c.GoProxy != "" {
 		settings["GOPROXY"] = c.GoProxy
 	}
@@ -227,7 +233,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	p := &plan.Plan{
 		Started:      host.Started.UTC(),
 		Env:          kanikoEnv(c),
-		Links:        []plan.Link{{Path: goModCache, Target: caches.goMod.dir}},
+		Links:        []plan.Link{{Path: goModCache, Target: caches.goMod.dir}, {Path: goBuildCache(c), Target: caches.goBuild.dir}},
 		Layout:       filepath.Join(c.Built, "layout"),
 		Reproducible: c.Reproducible,
 		Compression:  c.CompressionLevel,

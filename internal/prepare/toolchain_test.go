@@ -174,7 +174,7 @@ func TestGoComesFromTheVolume(t *testing.T) {
 		t.Errorf("where the Dockerfile says what is so anyway:\n%s", log)
 	}
 	settings := carrier(t, p)
-	want := fmt.Sprintf("GOPROXY=http://proxy.example\nGOTOOLCHAIN=local\nGOCACHE=%s\nGOFLAGS=-debug-actiongraph=%s\nGOMODCACHE=/go/pkg/mod\n", s.path("cache/go-build"), p.ActionGraph)
+	want := fmt.Sprintf("GOPROXY=http://proxy.example\nGOTOOLCHAIN=local\nGOCACHE=%s\nGOFLAGS=-debug-actiongraph=%s\nGOMODCACHE=/go/pkg/mod\n", s.path("built/go-build"), p.ActionGraph)
 	if settings.Path != "/usr/local/go/go.env" || settings.Content != want {
 		t.Errorf("%s is\n%s\nwant\n%s", settings.Path, settings.Content, want)
 	}

@@ -52,6 +52,10 @@ func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) 
 		u.log.printf("unchanged: not looked for: the params oci-layout-path and tar-path take the image from the build")
 		return nil
 	}
+	if u.config.Volume != "" {
+		u.log.printf("unchanged: not looked for: every RUN may read the workspace volume, and what it has is not known")
+		return nil
+	}
 	now, err := u.inputs(ctx, p, buildArgs)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -64,7 +68,8 @@ func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) 
 	if err != nil {
 		return err
 	}
-	p.Record = &plan.Record{Repository: records.Name(), File: filepath.Join(u.config.Prepared, "inputs.json")}
+	last := inputs.LastTag(records, image.Name(), u.config.Context, u.config.Dockerfile, u.config.Target)
+	p.Record = &plan.Record{Repository: records.Name(), Last: last.TagStr(), File: filepath.Join(u.config.Prepared, "inputs.json")}
 	if err := now.Leave(p.Record.File); err != nil {
 		return fmt.Errorf("write the inputs: %w", err)
 	}
@@ -74,7 +79,7 @@ func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) 
 	found, err := u.record(asking, inputs.Tag(records, now.Inputs))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = u.changed(asking, records, now)
+		err = u.changed(asking, last, now)
 	case err == nil:
 		if err = u.holds(asking, found, now, image); err == nil {
 			if err = u.recent(found); err != nil {
@@ -267,8 +272,8 @@ const maxTold = 5
 
 // changed says what is not as it was at the last build, as far as that is
 // known.
-func (u *unchanged) changed(ctx context.Context, records name.Repository, now *inputs.Record) error {
-	last, err := u.record(ctx, inputs.LastTag(records))
+func (u *unchanged) changed(ctx context.Context, tag name.Tag, now *inputs.Record) error {
+	last, err := u.record(ctx, tag)
 	if err != nil {
 		return errors.New("nothing is known to have been built from these inputs")
 	}

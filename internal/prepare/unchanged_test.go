@@ -203,6 +203,7 @@ var params = map[string]struct {
 	"WORKSPACE_NETRC_PATH":                 {"ROOT/empty", false},
 	"WORKSPACE_SECRETS_PATH":               {"ROOT/other-secrets", false}, // unless they are mounted
 	"WORKSPACE_SOURCE_PATH":                {},
+	"WORKSPACE_VOLUME_PATH":                {}, // then nothing is looked up
 	"PREPARED_PATH":                        {},
 	"BUILT_PATH":                           {},
 	"SECRETS_PATH":                         {},
@@ -299,17 +300,21 @@ func TestInputs(t *testing.T) {
 		"what is left out":          {change: write("source/.dockerignore", "cmd/x\n"), counts: true},
 		"a rule for nothing":        {change: write("source/.dockerignore", "cmd/left-out\n*.md\n")},
 
-		"an instruction":               {change: replace("RUN go build", "RUN go build -v"), counts: true},
-		"a comment":                    {change: replace("COPY cmd", "# why\nCOPY cmd"), counts: true},
-		"a stage that is not needed":   {change: replace("RUN unneeded", "RUN something else")},
-		"the base of one":              {change: func(t *testing.T, b *declared) { b.put(t, "library/other", 3) }},
-		"what is COPYed":               {change: replace("COPY cmd ", "COPY README.md cmd "), counts: true},
-		"the base image":               {change: func(t *testing.T, b *declared) { b.put(t, "library/golang", 3) }, counts: true},
-		"the base image's other name":  {before: func(t *testing.T, b *declared) { b.put(t, "library/go", 1) }, change: set("--build-args", "BASE=go"), counts: true},
-		"an arg that is not declared":  {change: set("--build-args", "UNKNOWN=1")},
-		"an arg that is given again":   {change: set("--build-args", "VERSION=1")},
-		"the order of args":            {before: set("--build-args", "BASE=golang"), change: func(_ *testing.T, b *declared) { slices.Reverse(b.arrays["--build-args"]) }},
-		"a proxy that is an ARG":       {before: replace("ARG VERSION\n", "ARG VERSION GOPROXY\n"), change: set("PARAM_GO_PROXY", "https://proxy.example"), counts: true},
+		"an instruction":              {change: replace("RUN go build", "RUN go build -v"), counts: true},
+		"a comment":                   {change: replace("COPY cmd", "# why\nCOPY cmd"), counts: true},
+		"a stage that is not needed":  {change: replace("RUN unneeded", "RUN something else")},
+		"the base of one":             {change: func(t *testing.T, b *declared) { b.put(t, "library/other", 3) }},
+		"what is COPYed":              {change: replace("COPY cmd ", "COPY README.md cmd "), counts: true},
+		"the base image":              {change: func(t *testing.T, b *declared) { b.put(t, "library/golang", 3) }, counts: true},
+		"the base image's other name": {before: func(t *testing.T, b *declared) { b.put(t, "library/go", 1) }, change: set("--build-args", "BASE=go"), counts: true},
+		"an arg that is not declared": {change: set("--build-args", "UNKNOWN=1")},
+		"an arg that is given again":  {change: set("--build-args", "VERSION=1")},
+		"the order of args":           {before: set("--build-args", "BASE=golang"), change: func(_ *testing.T, b *declared) { slices.Reverse(b.arrays["--build-args"]) }},
+		"a proxy that is an ARG":      {before: replace("ARG VERSION\n", "ARG VERSION GOPROXY\n"), change: set("PARAM_GO_PROXY", "https://proxy.example"), counts: true},
+		"a trimmed cache that is an ARG": {before: replace("ARG VERSION\n", "ARG VERSION GOCACHE GOMODCACHE\n"), change: func(t *testing.T, b *declared) {
+			must(t, os.Rename(b.path("cache/go-build"), b.path("cache/go-build.1")))
+		}},
+		"no cache, and an ARG for it":  {before: replace("ARG VERSION\n", "ARG VERSION GOCACHE GOMODCACHE\n"), change: set("WORKSPACE_CACHE_PATH", "")},
 		"a secret":                     {before: mount, change: write("secrets/token", "1235"), counts: true},
 		"a secret that is not mounted": {before: mount, change: write("secrets/not-mounted", "1235")},
 		"no secret":                    {before: mount, change: func(t *testing.T, b *declared) { must(t, os.Remove(b.path("secrets/token"))) }, counts: true},
@@ -369,7 +374,7 @@ func (b *declared) remember(t *testing.T, digest string, changes ...func(*inputs
 	content, err := record.Encode()
 	must(t, err)
 	b.record(t, tag, content)
-	b.record(t, inputs.LastTag(tag.Repository), content)
+	b.record(t, tag.Tag(p.Record.Last), content)
 }
 
 func (b *declared) repository(t *testing.T, repository string) name.Repository {
@@ -416,6 +421,37 @@ func TestUnchanged(t *testing.T) {
 				t.Errorf("%+v, no %q in\n%s", p.Unchanged, want, log)
 			}
 		})
+	}
+}
+
+// What a volume has that RUN instructions read is not known.
+func TestUnchangedIsNotLookedForWithAVolume(t *testing.T) {
+	t.Parallel()
+	b := newDeclared(t, nil)
+	b.remember(t, b.put(t, "team/app:v1", 5))
+	b.env["WORKSPACE_VOLUME_PATH"] = b.path("empty")
+	p, log := b.prepare(t)
+	if want := "unchanged: not looked for: every RUN may read the workspace volume"; p.Unchanged != nil || p.Record != nil || !strings.Contains(log, want) {
+		t.Errorf("%+v, %+v, no %q in\n%s", p.Unchanged, p.Record, want, log)
+	}
+}
+
+// Of several images whose records are in one repository, each is told what has
+// changed since its own last build.
+func TestWhatHasChangedIsAnImagesOwn(t *testing.T) {
+	t.Parallel()
+	b := newDeclared(t, nil)
+	b.env["PARAM_UNCHANGED_REPOSITORY"] = b.host + "/records"
+	b.remember(t, b.put(t, "team/app:v1", 5))
+	for env, value := range map[string]string{"PARAM_IMAGE": b.host + "/team/other", "PARAM_TARGET": "build"} {
+		was := b.env[env]
+		b.env[env] = value
+		b.remember(t, b.put(t, "team/other:v1", 6), func(r *inputs.Record) { r.By = "team/other" })
+		b.env[env] = was
+	}
+	b.write(t, "source/cmd/x/main.go", "package other")
+	if p, log := b.prepare(t); p.Unchanged != nil || !strings.Contains(log, "changed since the build of team/run, ") || !strings.Contains(log, " ago: context: cmd/x/main.go\n") {
+		t.Errorf("%+v\n%s", p.Unchanged, log)
 	}
 }
 

@@ -57,7 +57,7 @@ func put(ctx context.Context, client *registry.Client, to *plan.Record, digest, 
 		return err
 	}
 	// The last first: without it nothing is amiss.
-	for _, tag := range []name.Tag{inputs.LastTag(repository), inputs.Tag(repository, r.Inputs)} {
+	for _, tag := range []name.Tag{repository.Tag(to.Last), inputs.Tag(repository, r.Inputs)} {
 		// Of two builds at the same time the later has the tag, and both are
 		// right. What is somebody else's is left alone.
 		if _, err = client.Artifact(ctx, tag, inputs.MediaType); err == nil || errors.Is(err, fs.ErrNotExist) {
