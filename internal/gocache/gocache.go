@@ -55,16 +55,25 @@ func Open(volume string, name Name, minFree int64) (string, error) {
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
 		return "", err
 	}
+	if err := Room(volume, minFree); err != nil {
+		return "", err
+	}
+	return dir, nil
+}
+
+// Room is an error if a volume has less than minFree bytes left, or next to no
+// files.
+func Room(volume string, minFree int64) error {
 	space, err := spaceOf(volume)
 	switch {
 	case err != nil:
-		return "", err
+		return err
 	case space.free < minFree:
-		return "", fmt.Errorf("%s: only %s left on the volume", volume, units.HumanSize(float64(space.free)))
+		return fmt.Errorf("%s: only %s left on the volume", volume, units.HumanSize(float64(space.free)))
 	case minFree > 0 && space.files > 0 && space.freeFiles < minFreeFiles:
-		return "", fmt.Errorf("%s: only %d more files can be made on the volume", volume, space.freeFiles)
+		return fmt.Errorf("%s: only %d more files can be made on the volume", volume, space.freeFiles)
 	}
-	return dir, nil
+	return nil
 }
 
 // minFreeFiles is less than what the smallest of builds makes.

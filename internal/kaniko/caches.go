@@ -20,6 +20,7 @@ const tidyFor = time.Second
 // caches is what the build step has to do with the cache volume: nobody removes
 // what the build uses, and beside it the volume is tidied.
 type caches struct {
+	*plan.Cache
 	held    []*gocache.Held
 	tidying *gocache.Tidying
 	stderr  io.Writer
@@ -30,7 +31,7 @@ func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
 	if c == nil {
 		return nil
 	}
-	caches := &caches{stderr: stderr}
+	caches := &caches{Cache: c, stderr: stderr}
 	for _, dir := range c.Holds {
 		held, err := gocache.Hold(dir)
 		if errors.Is(err, fs.ErrNotExist) && (dir == c.GoBuild || dir == c.GoMod) {
@@ -58,11 +59,23 @@ func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
 	return caches
 }
 
+// blame says that a build may have failed because the volume was full by then:
+// what a go command writes there while it runs is the one thing that this can
+// fail.
+func (caches *caches) blame(full error) {
+	if full != nil && (caches.GoBuild != "" || caches.GoMod != "") {
+		fmt.Fprintf(caches.stderr, "caches: %v: if that is why a go command failed, run the build again, and it goes without them; give the volume more room, or the param cache-size less\n", full)
+	}
+}
+
 // end lets go of the caches, and says how they are, unless the build failed:
 // then kaniko has the last word. Nothing of it fails the build.
 func (caches *caches) end(ctx context.Context, failed error) {
 	if caches == nil {
 		return
+	}
+	if failed != nil && ctx.Err() == nil {
+		defer caches.blame(gocache.Room(caches.Volume, gocache.MinFree))
 	}
 	for _, held := range caches.held {
 		if err := held.Release(); err != nil {

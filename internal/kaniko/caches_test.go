@@ -10,6 +10,24 @@ import (
 	"github.com/slipway-ci/slipway/internal/plan"
 )
 
+// A build that fails on a full volume may have failed of that.
+func TestRunSaysThatTheVolumeIsFull(t *testing.T) {
+	t.Parallel()
+	for behaviour, blamed := range map[string]bool{"succeed": false, "compile error": true} {
+		t.Run(behaviour, func(t *testing.T) {
+			t.Parallel()
+			cmd, stderr := newStep(t, behaviour, func(p *plan.Plan) {
+				p.Cache = &plan.Cache{Volume: "/proc/self", GoBuild: t.TempDir()} // no file system has less room
+			})
+			_ = cmd.Run()
+			lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+			if got := strings.HasPrefix(lines[len(lines)-1], "caches: /proc/self: only 0B left on the volume: if that is why a go command failed, run the build again"); got != blamed {
+				t.Errorf("it blames the volume: %t, want %t\n%s", got, blamed, stderr)
+			}
+		})
+	}
+}
+
 // The step takes over what prepare has held, says how the caches are, and
 // leaves a failed build's last word to kaniko.
 func TestRunTakesOverTheCaches(t *testing.T) {

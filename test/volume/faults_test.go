@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		fault func(t *testing.T, volume string)
-		says  []string
+		says  []string // nothing, if it is nothing that a build goes without
 		// mended undoes what no build could; nil where a build does.
 		mended func(t *testing.T, volume string)
 	}{
@@ -118,6 +119,11 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 					t.Errorf("the log does not say %q:\n%s", text, &first.log)
 				}
 			}
+			troubles := trouble.FindAllString(first.log.String(), -1)
+			t.Logf("it says\n%s", strings.Join(troubles, "\n"))
+			if len(tc.says) == 0 && len(troubles) > 0 {
+				t.Errorf("there is no reason for it to say %q", troubles)
+			}
 			if tc.mended != nil {
 				tc.mended(t, volume)
 			}
@@ -137,6 +143,9 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 		})
 	}
 }
+
+// trouble is a line of a log that is about a cache that is of no use.
+var trouble = regexp.MustCompile(`(?m)^.*(not used|not kept|not cached|without a cache|next build tries|no space left|not from the cache).*$`)
 
 // newSource is the app of these tests; n tells one source from another.
 func (s *site) newSource(t *testing.T, name string, n int) string {

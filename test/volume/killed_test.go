@@ -3,6 +3,7 @@ package volume
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -30,7 +31,8 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 	}
 
 	volume := s.mkdir(t, "volume")
-	_, usual := s.newPod(t, sources[0], volume).run(t) // how long steps take
+	s.newPod(t, sources[0], volume).run(t)
+	_, usual := s.newPod(t, sources[0], volume).run(t) // how long steps take where nothing is lost
 	killed := map[string]int{}
 	for round := 0; killed["prepare"]+killed["build"]+killed["push"] < kills; round++ {
 		lost := lose(t, volume, random)
@@ -40,10 +42,13 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 			victim := s.newPod(t, sources[i], volume)
 			victim.size = []string{"10Gi", "256Mi"}[random.IntN(2)] // with the other there is something to trim
 			after := time.Duration(random.Int64N(int64(usual[at])))
-			if lost == "all" && at == "prepare" {
-				after *= 10 // it extracts the toolchain then
+			if lost != "nothing" {
+				after *= longer[at]
 			}
-			died := victim.kill(t, at, after, usual)
+			died, took := victim.kill(t, at, after)
+			if lost == "nothing" {
+				maps.Copy(usual, took)
+			}
 			said += fmt.Sprintf("; %s after %s", at, after.Round(time.Millisecond))
 			if died {
 				killed[at]++
@@ -62,6 +67,9 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 		t.Logf("%s; killed so far %v", said, killed)
 	}
 }
+
+// longer is how many times as long steps may take that make anew what is lost.
+var longer = map[string]time.Duration{"prepare": 10, "build": 5, "push": 1}
 
 // lose takes a part of a volume away, so that the next build has to make it.
 func lose(t *testing.T, volume string, random *rand.Rand) string {
@@ -90,10 +98,11 @@ func lose(t *testing.T, volume string, random *rand.Rand) string {
 }
 
 // kill runs a build up to a step, and kills all of that after a time. It
-// reports whether the step had not ended by then, and keeps in usual how long
-// steps take that come to their end.
-func (p *pod) kill(t *testing.T, at string, after time.Duration, usual map[string]time.Duration) (died bool) {
+// reports whether the step had not ended by then, and how long those took that
+// came to their end.
+func (p *pod) kill(t *testing.T, at string, after time.Duration) (died bool, took map[string]time.Duration) {
 	t.Helper()
+	took = map[string]time.Duration{}
 	for _, name := range steps {
 		cmd := p.step(t, name)
 		started := time.Now()
@@ -106,15 +115,15 @@ func (p *pod) kill(t *testing.T, at string, after time.Duration, usual map[strin
 		}
 		err := cmd.Wait()
 		if name == at && err != nil && !cmd.ProcessState.Exited() {
-			return true
+			return true, took
 		}
 		if err != nil {
 			t.Fatalf("step %s: %v\n%s", name, err, &p.log)
 		}
-		usual[name] = time.Since(started)
+		took[name] = time.Since(started)
 		if name == at {
 			break
 		}
 	}
-	return false
+	return false, took
 }
