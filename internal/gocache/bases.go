@@ -51,48 +51,61 @@ func (b BaseImages) check(digest v1.Hash) (int64, error) {
 		return 0, err
 	}
 	defer root.Close()
-	index, err := root.ReadFile("index.json")
+	named, size, err := checkLayout(root, checkBlob)
 	if err != nil {
 		return 0, damaged(err)
 	}
-	named, err := v1.ParseIndexManifest(strings.NewReader(string(index)))
-	if err != nil {
-		return 0, damaged(err)
-	}
-	if len(named.Manifests) != 1 || named.Manifests[0].Digest != digest {
+	if named != digest {
 		return 0, damaged(errors.New("index.json is of another image"))
-	}
-	raw, err := root.ReadFile(blobPath(digest))
-	if err != nil {
-		return 0, damaged(err)
-	}
-	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != digest.Hex {
-		return 0, damaged(errors.New("the manifest was changed"))
-	}
-	manifest, err := v1.ParseManifest(strings.NewReader(string(raw)))
-	if err != nil {
-		return 0, damaged(err)
-	}
-	var blobs errgroup.Group
-	blobs.SetLimit(4)
-	var size int64
-	for _, blob := range append(manifest.Layers, manifest.Config) {
-		size += blob.Size
-		blobs.Go(func() error { return checkBlob(root, blob.Digest) })
-	}
-	if err := blobs.Wait(); err != nil {
-		return 0, damaged(err)
 	}
 	return size, nil
 }
 
-// damaged keeps [fs.ErrNotExist] for an entry that is absent.
-func damaged(err error) error {
-	return fmt.Errorf("damaged: %v", err) //nolint:errorlint // what is damaged is not absent, whatever err says
+// checkLayout compares a layout of one image with its digests, its blobs by
+// check, and returns the image's digest and the size of its blobs.
+func checkLayout(root *os.Root, check func(*os.Root, v1.Descriptor) error) (digest v1.Hash, size int64, err error) {
+	index, err := root.ReadFile("index.json")
+	if err != nil {
+		return digest, 0, err
+	}
+	named, err := v1.ParseIndexManifest(strings.NewReader(string(index)))
+	if err != nil {
+		return digest, 0, err
+	}
+	if len(named.Manifests) != 1 {
+		return digest, 0, fmt.Errorf("index.json names %d images", len(named.Manifests))
+	}
+	digest = named.Manifests[0].Digest
+	raw, err := root.ReadFile(blobPath(digest))
+	if err != nil {
+		return digest, 0, err
+	}
+	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != digest.Hex {
+		return digest, 0, errors.New("the manifest was changed")
+	}
+	manifest, err := v1.ParseManifest(strings.NewReader(string(raw)))
+	if err != nil {
+		return digest, 0, err
+	}
+	var blobs errgroup.Group
+	blobs.SetLimit(4)
+	for _, blob := range append(manifest.Layers, manifest.Config) {
+		size += blob.Size
+		blobs.Go(func() error { return check(root, blob) })
+	}
+	return digest, size, blobs.Wait()
 }
 
-func checkBlob(root *os.Root, digest v1.Hash) error {
-	file, err := root.Open(blobPath(digest))
+// damagedError keeps [fs.ErrNotExist] for an entry that is absent: what is
+// damaged is not, whatever the problem says.
+type damagedError struct{ problem error }
+
+func (e damagedError) Error() string { return "damaged: " + e.problem.Error() }
+
+func damaged(err error) error { return damagedError{err} }
+
+func checkBlob(root *os.Root, blob v1.Descriptor) error {
+	file, err := root.Open(blobPath(blob.Digest))
 	if err != nil {
 		return err
 	}
@@ -101,10 +114,19 @@ func checkBlob(root *os.Root, digest v1.Hash) error {
 	if _, err := io.Copy(hash, file); err != nil {
 		return err
 	}
-	if hex.EncodeToString(hash.Sum(nil)) != digest.Hex {
-		return fmt.Errorf("blob %s was changed", digest)
+	if hex.EncodeToString(hash.Sum(nil)) != blob.Digest.Hex {
+		return fmt.Errorf("blob %s was changed", blob.Digest)
 	}
 	return nil
+}
+
+// checkSize is checkBlob at a glance.
+func checkSize(root *os.Root, blob v1.Descriptor) error {
+	info, err := root.Stat(blobPath(blob.Digest))
+	if err == nil && info.Size() != blob.Size {
+		err = fmt.Errorf("blob %s was changed", blob.Digest)
+	}
+	return err
 }
 
 func blobPath(digest v1.Hash) string {

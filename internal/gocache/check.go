@@ -83,6 +83,10 @@ func (c *check) look(ctx context.Context, s suspect) error {
 	if relErr != nil {
 		return relErr
 	}
+	var damage damagedError
+	if errors.As(err, &damage) {
+		err = damage.problem
+	}
 	c.report <- Damage{name, err}
 	for _, part := range s.parts {
 		if err := discard(c.volume, part); err != nil && !errors.Is(err, fs.ErrNotExist) {

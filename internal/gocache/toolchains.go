@@ -259,8 +259,8 @@ func contentOf(path string, info fs.FileInfo) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// checkTree compares a tree with its manifest; its content too if that is to be
-// read whole, or was not for long.
+// checkTree compares a tree with its manifest, and the image without it; their
+// content too if that is to be read whole, or was not for long.
 func checkTree(ctx context.Context, dir string, whole bool) error {
 	manifest := filepath.Join(dir, manifestFile)
 	content, err := os.ReadFile(manifest)
@@ -291,11 +291,30 @@ func checkTree(ctx context.Context, dir string, whole bool) error {
 	if err := checks.Wait(); err != nil {
 		return err
 	}
+	if err := checkBase(filepath.Join(dir, baseFolder), whole); err != nil {
+		return err
+	}
 	if whole {
 		now := time.Now()
 		return os.Chtimes(manifest, now, now)
 	}
 	return nil
+}
+
+// checkBase compares the image without the tree with its digests, or their
+// sizes.
+func checkBase(dir string, whole bool) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	check := checkSize
+	if whole {
+		check = checkBlob
+	}
+	_, _, err = checkLayout(root, check)
+	return err
 }
 
 func checkLine(root, line string, whole bool) error {

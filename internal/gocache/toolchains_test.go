@@ -263,6 +263,12 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 		"a manifest cut": func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "files")) },
 		"facts cut":      func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "toolchain.json")) },
 		"a mode changed": func(t *testing.T, entry string) { chmod(t, filepath.Join(entry, "go/bin/go"), 0o777) },
+		"a layer cut":    func(t *testing.T, entry string) { truncate(t, largestBlob(t, entry)) },
+		"no layer":       func(t *testing.T, entry string) { remove(t, largestBlob(t, entry)) },
+		"a layer changed, a day on": func(t *testing.T, entry string) {
+			overwrite(t, largestBlob(t, entry))
+			setTime(t, filepath.Join(entry, "files"), time.Now().Add(-25*time.Hour))
+		},
 		"unseen, a day on": func(t *testing.T, entry string) {
 			writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
 			setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
@@ -290,6 +296,27 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 			onlyEntries(t, gocache.BaseImages(toolchains))
 		})
 	}
+}
+
+// largestBlob is the largest of the image without its toolchain: a layer.
+func largestBlob(t *testing.T, entry string) string {
+	t.Helper()
+	var largest string
+	var most int64
+	blobs, err := filepath.Glob(filepath.Join(entry, "base/blobs/sha256/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range blobs {
+		info, err := os.Stat(blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > most {
+			largest, most = blob, info.Size()
+		}
+	}
+	return largest
 }
 
 func TestAnInterruptedExtractionLeavesNothing(t *testing.T) {
