@@ -22,7 +22,7 @@ func TestABuildAfterAKilledOne(t *testing.T) {
 	t.Logf("-seed=%d", *seed)
 	random := rand.New(rand.NewPCG(*seed, 0))
 	s := newSite(t)
-	sources := make([]string, 3)
+	sources := make([]string, 2)
 	want := make([]string, len(sources))
 	for i := range sources {
 		sources[i] = s.newSource(t, fmt.Sprintf("source-%d", i), i)
