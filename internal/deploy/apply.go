@@ -70,8 +70,12 @@ func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstruct
 	if err := d.writeStages(ctx, grounds, rest, later, h); err != nil {
 		return nil, d.stop(ctx, err, targets)
 	}
-	if err := d.change(ctx, func(inv *inventory) { inv.Writing = false }); err != nil {
-		return nil, d.stop(ctx, err, targets)
+	// Whoever comes while this run waits shall not take it for one that writes.
+	// Where there is nothing to wait for, settle says so at once.
+	if len(h[after])+len(h[verify]) > 0 || slices.ContainsFunc(targets, notReady) {
+		if err := d.change(ctx, func(inv *inventory) { inv.Writing = false }); err != nil {
+			return nil, d.stop(ctx, err, targets)
+		}
 	}
 	return targets, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -86,6 +87,12 @@ func (c *cluster) open(config *rest.Config, client *http.Client) error {
 		return fmt.Errorf("connect to %s: %w", c.host, err)
 	}
 	return nil
+}
+
+// discover asks for the kinds that the cluster has, so that they are known when
+// they are needed. If it fails, it is asked again then.
+func (c *cluster) discover() {
+	_, _ = c.kinds.RESTMapping(schema.GroupKind{Kind: "ConfigMap"})
 }
 
 // resource is where object lives. It gives object the namespace that it needs:

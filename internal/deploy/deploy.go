@@ -79,18 +79,16 @@ func (c *config) run(ctx context.Context, log *mask) error {
 	deadline, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("the param timeout, %s, is over", c.Timeout))
 	defer cancel()
 	switch c.Verb {
-	case "apply", "diff", "render":
+	case "apply":
+		return c.apply(ctx, deadline, log)
+	case "diff":
+		return c.diff(deadline, log)
+	case "render":
 		r, err := c.render(deadline, log)
 		if err != nil {
 			return err
 		}
-		switch c.Verb {
-		case "render":
-			return printManifests(log, r.objects)
-		case "diff":
-			return c.diff(deadline, log, r)
-		}
-		return c.apply(ctx, deadline, log, r)
+		return printManifests(log, r.objects)
 	case "delete":
 		return c.delete(ctx, deadline, log)
 	case "rollback":
@@ -136,12 +134,16 @@ func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
 }
 
 // open connects to the cluster and prepares the run's hold on its inventory.
-func (c *config) open(log *mask, images []image) (*deployment, error) {
-	to, err := connect(c.Kubeconfig, c.Context, c.Namespace, log)
+func (c *config) open(log *mask) (*deployment, error) {
+	images, err := parseImages(c.images)
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
 	name, given, err := c.name(images)
+	if err != nil {
+		return nil, step.BadInput(err)
+	}
+	to, err := connect(c.Kubeconfig, c.Context, c.Namespace, log)
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
@@ -160,13 +162,18 @@ func (c *config) open(log *mask, images []image) (*deployment, error) {
 			return nil, step.BadInput(err)
 		}
 	}
+	go to.discover() // while the overlay is rendered
 	return &deployment{hold: h, adoptFrom: c.adoptFrom, noPrune: !c.Prune, tolerated: c.tolerated}, nil
 }
 
-// apply brings what was rendered to the cluster and waits until it runs.
+// apply brings what the overlay renders to the cluster and waits until it runs.
 // deadline ends with ctx, or when the time is over.
-func (c *config) apply(ctx, deadline context.Context, log *mask, r *rendered) error {
-	d, err := c.open(log, r.images)
+func (c *config) apply(ctx, deadline context.Context, log *mask) error {
+	d, err := c.open(log)
+	if err != nil {
+		return err
+	}
+	r, err := c.render(deadline, log)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestRunRefuses(t *testing.T) {
 		images []string
 		want   string
 	}{
-		"no overlay":         {env: map[string]string{"PARAM_OVERLAY": ""}, want: "overlay is empty"},
+		"no overlay":         {env: map[string]string{"PARAM_OVERLAY": "", "WORKSPACE_KUBECONFIG_PATH": kubeconfig}, want: "overlay is empty"},
 		"no name":            {env: map[string]string{"PARAM_NAME": "", "WORKSPACE_KUBECONFIG_PATH": kubeconfig}, want: "the deploy has no image to be named after"},
 		"bad name":           {env: map[string]string{"PARAM_NAME": "App", "WORKSPACE_KUBECONFIG_PATH": kubeconfig}, want: `name "App": give at most`},
 		"unknown verb":       {env: map[string]string{"PARAM_VERB": "undo"}, want: `verb "undo": give apply, diff, render, delete or rollback`},

@@ -7,16 +7,22 @@ import (
 	"strings"
 
 	"github.com/pmezard/go-difflib/difflib"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
-// diff logs what applying r would change, as the API server says after a dry
-// run. It writes nothing, and neither waits for its place nor takes one.
-func (c *config) diff(ctx context.Context, log *mask, r *rendered) error {
-	d, err := c.open(log, r.images)
+// diff logs what applying the overlay would change, as the API server says after
+// a dry run of everything. It writes nothing, and neither waits for its place
+// nor takes one.
+func (c *config) diff(ctx context.Context, log *mask) error {
+	d, err := c.open(log)
+	if err != nil {
+		return err
+	}
+	r, err := c.render(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -69,8 +75,8 @@ func (t *target) forecast() change {
 		return created
 	case t.recreate:
 		return recreated
-	case t.unchanged():
-		return unchanged
+	case t.trial != nil && equality.Semantic.DeepEqual(content(t.before), content(t.trial)):
+		return unchanged // but, it may be, for who owns a field
 	default:
 		return configured
 	}

@@ -57,7 +57,7 @@ type hold struct {
 	named bool
 
 	now    stored            // as last read or written
-	prior  inventory         // what the claim replaced
+	prior  inventory         // what open has read and the claim replaces
 	before map[identity]bool // the keys of prior's objects
 
 	mu sync.Mutex // of now, while objects are written
@@ -99,6 +99,10 @@ func (h *hold) open(ctx context.Context) error {
 	if h.now, err = h.read(ctx); err != nil {
 		return err
 	}
+	h.prior, h.before = h.now.inventory, map[identity]bool{}
+	for _, id := range h.prior.Objects {
+		h.before[id.key()] = true
+	}
 	return h.admit()
 }
 
@@ -132,7 +136,7 @@ func (h *hold) admit() error {
 // begin again with open.
 func (h *hold) claim(ctx context.Context, objects []identity) (bool, error) {
 	deadline, _ := ctx.Deadline()
-	prior := h.now.inventory
+	prior := h.prior
 	next := h.run
 	next.Holder, next.Writing, next.Deadline = h.attempt, true, deadline.UTC()
 	next.Objects, next.History = objects, prior.History
@@ -146,10 +150,6 @@ func (h *hold) claim(ctx context.Context, objects []identity) (bool, error) {
 	err := h.put(ctx, next)
 	if changedMeanwhile(err) {
 		return false, nil
-	}
-	h.prior, h.before = prior, map[identity]bool{}
-	for _, id := range prior.Objects {
-		h.before[id.key()] = true
 	}
 	return err == nil, err
 }

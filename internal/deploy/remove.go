@@ -17,11 +17,7 @@ import (
 // it is gone. The inventory stays, without objects: it keeps an older run from
 // bringing them back.
 func (c *config) delete(ctx, deadline context.Context, log *mask) error {
-	images, err := parseImages(c.images)
-	if err != nil {
-		return step.BadInput(err)
-	}
-	d, err := c.open(log, images)
+	d, err := c.open(log)
 	if err != nil {
 		return err
 	}
@@ -92,11 +88,7 @@ func (d *deployment) awaitGone(ctx context.Context, list []*doomed) []*doomed {
 // rendered again from the source at its revision. It overrides the run that is
 // deployed by its name, so that it is refused if another was faster.
 func (c *config) rollback(ctx, deadline context.Context, log *mask) error {
-	images, err := parseImages(c.images)
-	if err != nil {
-		return step.BadInput(err)
-	}
-	d, err := c.open(log, images)
+	d, err := c.open(log)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ type target struct {
 // unchanged reports whether applying t would change nothing, not even who owns
 // which field.
 func (t *target) unchanged() bool {
-	return t.before != nil && t.trial != nil && equality.Semantic.DeepEqual(stable(t.before), stable(t.trial))
+	return t.before != nil && t.trial != nil && (t.trial == t.before || equality.Semantic.DeepEqual(stable(t.before), stable(t.trial)))
 }
 
 // read finds t's object as it is.

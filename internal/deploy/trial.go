@@ -57,7 +57,8 @@ func firstOf(err error) error {
 	return err
 }
 
-// try finds out what applying t would do, and whether it is allowed.
+// try finds out what applying t would do, and whether it is allowed. What is as
+// it was applied, and will not be written, is not asked about.
 func (d *deployment) try(ctx context.Context, t *target) error {
 	look := func() error {
 		if !t.listed {
@@ -67,6 +68,10 @@ func (d *deployment) try(ctx context.Context, t *target) error {
 		}
 		t.found = t.before
 		d.log.hide(t.before)
+		if len(d.adoptFrom) == 0 && !d.mustTouch(identify(t.object)) && t.inSync() {
+			t.trial = t.before
+			return d.foreign(t)
+		}
 		return d.judgeTrial(ctx, t)
 	}
 	return d.persist(ctx, called(t.object), func() (err error) {

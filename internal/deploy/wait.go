@@ -98,6 +98,13 @@ func (d *deployment) wait(ctx context.Context, applied []*target) ([]pending, er
 	}), nil
 }
 
+// notReady reports whether t has to be waited for, by what the API server
+// answered when it was written.
+func notReady(t *target) bool {
+	result, err := judge(t.after)
+	return err != nil || result.Status != status.CurrentStatus
+}
+
 // poll reads what is left once.
 func (d *deployment) poll(ctx context.Context, left []pending) (still []pending, err error) {
 	looks := make([]*pending, len(left)) // nil for what is ready

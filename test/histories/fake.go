@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 // Fake is no API server: it is a model of how one treats concurrent writers,
@@ -347,13 +348,22 @@ func (m *model) configMap() corev1.ConfigMap {
 	}
 	for _, owner := range slices.Sorted(maps.Keys(m.owners)) {
 		manager, operation, _ := strings.Cut(owner, " ")
-		fields, err := json.Marshal(slices.Sorted(maps.Keys(m.owners[owner])))
+		set := fieldpath.NewSet()
+		for field := range m.owners[owner] {
+			kind, key, _ := strings.Cut(field, "/")
+			path := fieldpath.MakePathOrDie(kind, key)
+			if kind != "data" {
+				path = fieldpath.MakePathOrDie("metadata", kind, key)
+			}
+			set.Insert(path)
+		}
+		fields, err := set.ToJSON()
 		if err != nil {
-			panic(err) // strings always marshal
+			panic(err) // names always marshal
 		}
 		c.ManagedFields = append(c.ManagedFields, metav1.ManagedFieldsEntry{
 			Manager: manager, Operation: metav1.ManagedFieldsOperationType(operation), APIVersion: "v1",
-			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"fields":` + string(fields) + "}"),
+			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(fields)),
 		})
 	}
 	return c
