@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -137,6 +138,7 @@ func (d *deployment) targets(objects []*unstructured.Unstructured) []*target {
 	var targets []*target
 	for _, object := range objects {
 		d.own(object)
+		encodeStringData(object)
 		targets = append(targets, &target{object: object})
 	}
 	return targets
@@ -154,6 +156,28 @@ func (d *deployment) own(object *unstructured.Unstructured) {
 	}
 	labels[labelName], labels[labelNamespace] = d.name, d.namespace
 	object.SetLabels(labels)
+}
+
+// encodeStringData makes a Secret's stringData data, as the API server does. That
+// keeps who owns a key of data, but not of stringData: one that left it would
+// stay in the cluster.
+func encodeStringData(object *unstructured.Unstructured) {
+	if !isSecret(object) {
+		return
+	}
+	plain, found, err := unstructured.NestedStringMap(object.Object, "stringData")
+	data, _, dataErr := unstructured.NestedMap(object.Object, "data")
+	if !found || err != nil || dataErr != nil {
+		return // what is no text, the API server refuses
+	}
+	if data == nil {
+		data = map[string]any{}
+	}
+	for key, value := range plain {
+		data[key] = base64.StdEncoding.EncodeToString([]byte(value))
+	}
+	object.Object["data"] = data
+	delete(object.Object, "stringData")
 }
 
 func identities(targets []*target) []identity {

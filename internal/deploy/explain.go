@@ -65,7 +65,8 @@ func (c *cluster) why(ctx context.Context, p pending) reason {
 		warnings = append(warnings, c.warnings(ctx, p.after.GetNamespace(), controller)...)
 	}
 	if len(pods) == 0 && len(warnings) > 0 {
-		return reason{warnings[len(warnings)-1], "mend what it complains about"}
+		newest := warnings[len(warnings)-1]
+		return reason{newest, remedy(newest)}
 	}
 	if p.failed {
 		return reason{p.message, "deploy again once that is mended"}

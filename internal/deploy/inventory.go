@@ -212,9 +212,9 @@ func (l ledger) replace(ctx context.Context, s *stored, inv inventory) error {
 }
 
 func (l ledger) explainInventory(verb string, err error) error {
-	where := fmt.Sprintf("%s configmap/%s in namespace %s, the deploy's inventory: %%w", verb, l.configMap(), l.namespace)
+	err = fmt.Errorf("%s configmap/%s in namespace %s, the deploy's inventory: %w", verb, l.configMap(), l.namespace, err)
 	if apierrors.IsForbidden(err) {
-		where += "; grant it to the service account of the deploy, see tasks/deploy-rbac.yaml"
+		err = fmt.Errorf("%w; %s", err, remedy(err.Error()))
 	}
-	return fmt.Errorf(where, err)
+	return err
 }

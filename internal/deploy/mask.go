@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -119,6 +120,10 @@ func withoutValues(object, other *unstructured.Unstructured) *unstructured.Unstr
 			}
 		}
 		object.Object[field] = values
+	}
+	if annotations := object.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
+		annotations[corev1.LastAppliedConfigAnnotation] = masked // a copy of what kubectl applied
+		object.SetAnnotations(annotations)
 	}
 	return object
 }

@@ -136,7 +136,7 @@ func (d *deployment) pruneOne(ctx context.Context, x *doomed) error {
 
 func (d *deployment) grant(err error) error {
 	if apierrors.IsForbidden(err) {
-		return fmt.Errorf("%w; grant it to the service account of the deploy, see tasks/deploy-rbac.yaml", err)
+		return fmt.Errorf("%w; %s", err, remedy(err.Error()))
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -68,7 +69,7 @@ func refusal(t *target, err error) error {
 		return fmt.Errorf("%s: %s; take the field out of the manifests, or name the manager in the param take-ownership-from",
 			name, strings.Join(t.conflicts(err), ", "))
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%s: %w; grant it to the service account of the deploy, see tasks/deploy-rbac.yaml", name, err)
+		return fmt.Errorf("%s: %w; %s", name, err, remedy(err.Error()))
 	case meta.IsNoMatchError(err):
 		return step.BadInput(fmt.Errorf("%s: the cluster has no kind %s in %s; install its definition or mend the apiVersion",
 			name, kind.Kind, kind.GroupVersion()))
@@ -80,6 +81,25 @@ func refusal(t *target, err error) error {
 		return step.BadInput(fmt.Errorf("%s: %w; mend the manifest", name, err))
 	default:
 		return fmt.Errorf("%s: %w", name, err)
+	}
+}
+
+// missingRight matches what the API server says to whom a right is missing, or
+// would give away more than he has. A quota, a policy or a webhook forbids in
+// other words.
+// Source: k8s.io/apiserver/pkg/endpoints/handlers/responsewriters, and
+// k8s.io/kubernetes/pkg/registry/rbac/validation.
+var missingRight = regexp.MustCompile(`User "[^"]*" cannot \S+ (resource|path) |attempting to grant RBAC permissions not currently held`)
+
+// remedy is what to do about an answer that says that something is forbidden.
+func remedy(answer string) string {
+	switch {
+	case missingRight.MatchString(answer):
+		return "grant it to the service account of the deploy, see tasks/deploy-rbac.yaml"
+	case strings.Contains(answer, "exceeded quota: "):
+		return "raise the quota, or ask for less"
+	default:
+		return "mend what it complains about"
 	}
 }
 

@@ -1,6 +1,7 @@
 package apiserver_test
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,11 +11,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 
 	"github.com/slipway-ci/slipway/internal/step"
 	"github.com/slipway-ci/slipway/test/apiserver"
@@ -32,9 +31,6 @@ func TestDeploy(t *testing.T) {
 
 	cases := map[string]func(*testing.T, *fixture){
 		"created-configured-unchanged": createdConfiguredUnchanged,
-		"forbidden":                    forbidden,
-		"role-suffices":                roleSuffices,
-		"without-list":                 withoutList,
 		"invalid":                      invalid,
 		"unknown-kind":                 unknownKind,
 		"missing-namespace":            missingNamespace,
@@ -46,15 +42,15 @@ func TestDeploy(t *testing.T) {
 		"crash":                        crash,
 		"probe":                        probe,
 		"unschedulable":                unschedulable,
-		"no-pods":                      noPods,
 		"progress-deadline":            progressDeadline,
 		"deleted-while-waiting":        deletedWhileWaiting,
 		"sigterm-while-waiting":        sigtermWhileWaiting,
 		"unused-image":                 unusedImage,
 		"missing-overlay":              missingOverlay,
 		"no-server":                    noServer,
+		"results-fit":                  resultsFit,
 	}
-	for _, more := range []map[string]func(*testing.T, *fixture){orderCases, pruneCases, ownershipCases, verbCases, waitCases, secretCases, inSyncCases} {
+	for _, more := range []map[string]func(*testing.T, *fixture){orderCases, pruneCases, ownershipCases, verbCases, waitCases, secretCases, inSyncCases, forbiddenCases} {
 		maps.Copy(cases, more)
 	}
 	for name, run := range cases {
@@ -96,51 +92,6 @@ func createdConfiguredUnchanged(t *testing.T, f *fixture) {
 	if live.Data["feeds"] != "b" || live.ManagedFields[0].Manager != "slipway" || live.ManagedFields[0].Operation != metav1.ManagedFieldsOperationApply {
 		t.Errorf("applied: %v by %+v", live.Data, live.ManagedFields)
 	}
-}
-
-// forbidden: the last object of four is not allowed, and none is written.
-func forbidden(t *testing.T, f *fixture) {
-	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "update", "patch"}})
-	f.overlay(t, configMap("feeds", "a"), service)
-	f.run(t).want(t, step.ExitFailed,
-		`deploy: service/feed-agg in namespace forbidden: services "feed-agg" is forbidden: User "deployer" cannot get resource "services" in API group "" `+
-			`in the namespace "forbidden"; grant it to the service account of the deploy, see tasks/deploy-rbac.yaml (nothing was changed)`)
-	f.wantNothing(t)
-	f.wantNoChanges(t)
-}
-
-// roleSuffices: the Role that tasks/deploy-rbac.yaml ships is enough for an app
-// like the seed's, the report of a failed rollout included.
-func roleSuffices(t *testing.T, f *fixture) {
-	content, err := os.ReadFile("../../tasks/deploy-rbac.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var role rbacv1.Role
-	for document := range strings.SplitSeq(string(content), "\n---\n") {
-		if strings.Contains(document, "\nkind: Role\n") {
-			if err := yaml.UnmarshalStrict([]byte(document), &role); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	f.actAs(t, role.Rules...)
-	f.overlay(t, configMap("feeds", "a"), service, deployment)
-	f.env["PARAM_TIMEOUT"] = "2s"
-	out := f.run(t, "feed-agg=r.test/feed-agg@"+digest)
-	out.has(t, "configmap/feeds created", "service/feed-agg created", "deployment.apps/feed-agg created")
-	out.wantCode(t, step.ExitNotReady)
-	if strings.Contains(out.stderr, "could not be read") {
-		t.Errorf("the role misses a right to report:\n%s", out.stderr)
-	}
-}
-
-// withoutList: the right to list is for speed, a deploy does without.
-func withoutList(t *testing.T, f *fixture) {
-	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "update", "patch"}})
-	f.overlay(t, configMap("feeds", "a"))
-	f.run(t).has(t, "configmap/feeds created")
-	f.run(t).has(t, "configmap/feeds unchanged")
 }
 
 func invalid(t *testing.T, f *fixture) {
@@ -275,13 +226,6 @@ func unschedulable(t *testing.T, f *fixture) {
 			`0/1 nodes are available: 1 Insufficient memory.; lower its requests, mend its selectors and tolerations, or add a node`)
 }
 
-// noPods: the ReplicaSet may not create its pods.
-func noPods(t *testing.T, f *fixture) {
-	f.rollout(t, nil, event("FailedCreate", `pods "feed-agg-2-" is forbidden: exceeded quota`)).want(t, step.ExitNotReady,
-		`deploy: deployment.apps/feed-agg in namespace no-pods is not ready after <time>: FailedCreate: pods "feed-agg-2-" is forbidden: exceeded quota; `+
-			`mend what it complains about`)
-}
-
 // progressDeadline: what cannot become ready any more is not waited for.
 func progressDeadline(t *testing.T, f *fixture) {
 	f.overlay(t, deployment)
@@ -363,4 +307,39 @@ func noServer(t *testing.T, f *fixture) {
 	out := f.run(t)
 	out.wantCode(t, step.ExitFailed)
 	out.has(t, "the inventory slipway-deploy-no-server: trying again: ", "the param timeout, 1s, is over; the last answer was: ", "connect: connection refused", "nothing was changed")
+}
+
+// resultsFit: what a deploy of hundreds of objects with the longest of names
+// leaves as results, with all that can become of an object in them, is as short
+// as that of one.
+func resultsFit(t *testing.T, f *fixture) {
+	const objects = 500
+	f.env["RESULT_REVISION_PATH"] = filepath.Join(f.results, "revision")
+	f.env["PARAM_REVISION"] = strings.Repeat("c", 64)
+	all := func(from int, value string) (manifests []string) {
+		for i := from; i < from+objects; i++ {
+			manifests = append(manifests, configMap(fmt.Sprintf("%s-%d", strings.Repeat("feeds", 49), i), value))
+		}
+		return manifests
+	}
+	f.overlay(t, append(all(0, "a"), immutableMap("a", "x: y"))...)
+	f.run(t).wantCode(t, 0)
+	f.overlay(t, append(all(objects/2, "b"), immutableMap("b", "slipway-ci.github.io/recreate: allowed"))...)
+	f.run(t).wantCode(t, 0)
+	f.wantChanges(t, "250 created, 250 configured, 0 unchanged, 1 recreated, 250 pruned")
+	files, err := os.ReadDir(f.results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	for _, file := range files {
+		info, err := file.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+	}
+	if len(files) != 2 || size > 1536 {
+		t.Errorf("%d results of %d bytes, want 2 of at most 1536", len(files), size)
+	}
 }

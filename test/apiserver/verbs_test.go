@@ -238,27 +238,39 @@ var secretCases = map[string]func(*testing.T, *fixture){"secrets": secrets, "sec
 const secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\nstringData:\n  token: VALUE\n"
 
 // secrets: no value of a Secret is in what a deploy prints: neither what it
-// applies, nor what it replaces, nor what the app prints.
+// applies, nor what it replaces or removes, nor what the app prints. Values that
+// are too short to be masked in any text are where they are known to be values.
 func secrets(t *testing.T, f *fixture) {
 	wantNone := func(out output) {
 		t.Helper()
-		for _, value := range []string{"first-hunter2", "next-hunter2", "Zmlyc3QtaHVudGVyMg", "bmV4dC1odW50ZXIy"} {
+		for _, value := range []string{
+			"first-hunter2", "next-hunter2", "gone-hunter2", "Zmlyc3QtaHVudGVyMg", "bmV4dC1odW50ZXIy", "Z29uZS1odW50ZXIy",
+			"q7", "z9", "cTc=", "ejk=",
+		} {
 			if strings.Contains(out.stderr, value) {
 				t.Errorf("%s is printed:\n%s", value, out.stderr)
 			}
 		}
 	}
-	f.overlay(t, strings.Replace(secret, "VALUE", "first-hunter2", 1))
+	first := strings.Replace(secret, "VALUE", "first-hunter2\n  pin: q7\n  gone: gone-hunter2", 1)
+	next := strings.Replace(secret, "VALUE", "next-hunter2\n  pin: z9", 1)
+	f.overlay(t, first)
 	wantNone(f.run(t))
-	f.overlay(t, strings.Replace(secret, "VALUE", "next-hunter2", 1))
+	// kubectl keeps a copy of what it applied, where a diff shows it.
+	_, err := f.admin.CoreV1().Secrets(f.namespace).Patch(t.Context(), "token", types.MergePatchType,
+		[]byte(`{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"stringData\":{\"pin\":\"q7\"}}"}}}`), metav1.PatchOptions{FieldManager: "kubectl"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.overlay(t, next)
 	f.env["PARAM_VERB"] = "diff"
 	out := f.run(t)
 	wantNone(out)
-	out.has(t, "-  token: (masked)", "+  token: (masked) another value")
+	out.has(t, "-  gone: (masked)", "-  pin: (masked)", "+  pin: (masked) another value", "-  token: (masked)", "+  token: (masked) another value")
 	f.env["PARAM_VERB"] = "render"
 	wantNone(f.run(t))
 	f.env["PARAM_VERB"] = "apply"
-	f.overlay(t, strings.Replace(secret, "VALUE", "next-hunter2", 1), deployment)
+	f.overlay(t, next, deployment)
 	out = f.rolloutOf(t, nil, event("FailedCreate", `pods is forbidden: env TOKEN=next-hunter2 WAS=first-hunter2 exceeds`))
 	wantNone(out)
 	out.has(t, "env TOKEN=(masked) WAS=(masked) exceeds")

@@ -1,0 +1,61 @@
+package deploy
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func secretOf(t *testing.T, data string) *unstructured.Unstructured {
+	t.Helper()
+	return parse(t, "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\n  annotations: {kubectl.kubernetes.io/last-applied-configuration: '{old1}'}\n"+data)
+}
+
+// TestDiffOfSecrets: a diff shows neither the values that are nor those that
+// would be, without help of what masks the log.
+func TestDiffOfSecrets(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ before, object, want string }{
+		"another value": {"data: {pin: old1, same: old1}", "data: {pin: new1, same: old1}", "-  pin: (masked)\n+  pin: (masked) another value\n   same: (masked)"},
+		"removed":       {"data: {pin: old1, same: old1}", "data: {same: old1}", "-  pin: (masked)\n   same: (masked)"},
+		"added":         {"data: {same: old1}", "data: {pin: new1, same: old1}", "+  pin: (masked)\n   same: (masked)"},
+		"created":       {"", "stringData: {pin: new1}", "+  pin: (masked)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := &target{object: secretOf(t, tc.object)}
+			if tc.before != "" {
+				target.before, target.trial = secretOf(t, tc.before), target.object
+			}
+			var log bytes.Buffer
+			if err := printDiff(&log, target); err != nil {
+				t.Fatal(err)
+			}
+			if text := log.String(); strings.Contains(text, "old1") || strings.Contains(text, "new1") || !strings.Contains(text, tc.want) {
+				t.Errorf("%s\nwant no value, and\n%s", text, tc.want)
+			}
+		})
+	}
+}
+
+// TestMask: what a Secret has is found in any text and in errors: as it is, line
+// by line and as base64. Other kinds have nothing to hide.
+func TestMask(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	m := &mask{log: &log}
+	m.hide(nil)
+	m.hide(parse(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: feeds}\ndata: {feeds: cGxhaW4=}\n"))
+	m.hide(secretOf(t, "data: {token: aHVudGVyMg==}\nstringData: {key: \"first line\\nsecond line\\n\", pin: \"17\"}"))
+	logf(m, "hunter2 aHVudGVyMg== cGxhaW4= 17 | second line | c2Vjb25kIGxpbmU= | hunter2hunter2")
+	if want := "(masked) (masked) cGxhaW4= 17 | (masked) | (masked) | (masked)(masked)\n"; log.String() != want {
+		t.Errorf("%q, want %q", log.String(), want)
+	}
+	cause := errors.New("token hunter2 is invalid")
+	if err := m.error(cause); err.Error() != "token (masked) is invalid" || !errors.Is(err, cause) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,206 @@
+package apiserver_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/yaml"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+var forbiddenCases = map[string]func(*testing.T, *fixture){
+	"forbidden":         forbidden,
+	"role-suffices":     roleSuffices,
+	"without-list":      withoutList,
+	"over-quota":        overQuota,
+	"no-pods":           noPods,
+	"against-a-policy":  againstAPolicy,
+	"unchanged-no-more": unchangedNoMore,
+}
+
+// forbidden: the last object of four is not allowed, and none is written.
+func forbidden(t *testing.T, f *fixture) {
+	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "update", "patch"}})
+	f.overlay(t, configMap("feeds", "a"), service)
+	f.run(t).want(t, step.ExitFailed,
+		`deploy: service/feed-agg in namespace forbidden: services "feed-agg" is forbidden: User "deployer" cannot get resource "services" in API group "" `+
+			`in the namespace "forbidden"; grant it to the service account of the deploy, see tasks/deploy-rbac.yaml (nothing was changed)`)
+	f.wantNothing(t)
+	f.wantNoChanges(t)
+}
+
+// roleSuffices: the Role that tasks/deploy-rbac.yaml ships is enough for an app
+// like the seed's, the report of a failed rollout included.
+func roleSuffices(t *testing.T, f *fixture) {
+	content, err := os.ReadFile("../../tasks/deploy-rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var role rbacv1.Role
+	for document := range strings.SplitSeq(string(content), "\n---\n") {
+		if strings.Contains(document, "\nkind: Role\n") {
+			if err := yaml.UnmarshalStrict([]byte(document), &role); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.actAs(t, role.Rules...)
+	f.overlay(t, configMap("feeds", "a"), service, deployment)
+	f.env["PARAM_TIMEOUT"] = "2s"
+	out := f.run(t, "feed-agg=r.test/feed-agg@"+digest)
+	out.has(t, "configmap/feeds created", "service/feed-agg created", "deployment.apps/feed-agg created")
+	out.wantCode(t, step.ExitNotReady)
+	if strings.Contains(out.stderr, "could not be read") {
+		t.Errorf("the role misses a right to report:\n%s", out.stderr)
+	}
+}
+
+// withoutList: the right to list is for speed, a deploy does without.
+func withoutList(t *testing.T, f *fixture) {
+	f.actAs(t, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "update", "patch"}})
+	f.overlay(t, configMap("feeds", "a"))
+	f.run(t).has(t, "configmap/feeds created")
+	f.run(t).has(t, "configmap/feeds unchanged")
+}
+
+// quota lets a namespace have no more of resource, once the API server knows.
+// There is no controller that would count what is used.
+func (f *fixture) quota(t *testing.T, resource corev1.ResourceName) {
+	t.Helper()
+	none := corev1.ResourceList{resource: {}}
+	quotas := f.admin.CoreV1().ResourceQuotas(f.namespace)
+	q, err := quotas.Create(t.Context(), &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "small"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+	if _, err := quotas.UpdateStatus(t.Context(), q, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// untilForbidden repeats attempt until the API server forbids it, and returns
+// how it does.
+func untilForbidden(t *testing.T, attempt func(context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var answer error
+	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		answer = attempt(ctx)
+		if answer != nil && !apierrors.IsForbidden(answer) {
+			return false, answer
+		}
+		return answer != nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+var dryRun = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+
+// overQuota: an object that a quota leaves no room for stops the deploy before
+// it starts.
+func overQuota(t *testing.T, f *fixture) {
+	f.quota(t, corev1.ResourceServices)
+	untilForbidden(t, func(ctx context.Context) error {
+		_, err := f.admin.CoreV1().Services(f.namespace).Create(ctx, &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: "x"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+		}, dryRun)
+		return err
+	})
+	f.overlay(t, configMap("feeds", "a"), service)
+	f.run(t).want(t, step.ExitFailed,
+		`deploy: service/feed-agg in namespace over-quota: services "feed-agg" is forbidden: exceeded quota: small, requested: services=1, used: services=0, limited: services=0; `+
+			`raise the quota, or ask for less (nothing was changed)`)
+	f.wantNothing(t)
+}
+
+// noPods: the ReplicaSet may not create its pods. What its controller is told
+// by the API server is in its event.
+func noPods(t *testing.T, f *fixture) {
+	f.quota(t, corev1.ResourcePods)
+	answer := untilForbidden(t, func(ctx context.Context) error {
+		_, err := f.admin.CoreV1().Pods(f.namespace).Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "feed-agg-2-x"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "x", Image: "r.test/x"}}},
+		}, dryRun)
+		return err
+	})
+	f.rollout(t, nil, event("FailedCreate", "Error creating: "+answer.Error())).want(t, step.ExitNotReady,
+		`deploy: deployment.apps/feed-agg in namespace no-pods is not ready after <time>: FailedCreate: Error creating: pods "feed-agg-2-x" is forbidden: `+
+			`exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0; raise the quota, or ask for less`)
+}
+
+// noLatest makes a policy for the namespace: no config map may have "latest".
+func (f *fixture) noLatest(t *testing.T) {
+	t.Helper()
+	policies := f.admin.AdmissionregistrationV1()
+	_, err := policies.ValidatingAdmissionPolicies().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: f.namespace},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
+			}}}},
+			Validations: []admissionv1.Validation{{
+				Expression: `!has(object.data) || !('feeds' in object.data) || object.data.feeds != 'latest'`, Message: "latest is no version",
+				Reason: reason(metav1.StatusReasonForbidden),
+			}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = policies.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: f.namespace},
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: f.namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": f.namespace}}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	untilForbidden(t, func(ctx context.Context) error {
+		_, err := f.admin.CoreV1().ConfigMaps(f.namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Data: map[string]string{"feeds": "latest"}}, dryRun)
+		return err
+	})
+}
+
+func reason(r metav1.StatusReason) *metav1.StatusReason { return &r }
+
+func againstAPolicy(t *testing.T, f *fixture) {
+	f.noLatest(t)
+	f.overlay(t, configMap("feeds", "latest"), service)
+	f.run(t).want(t, step.ExitFailed, fmt.Sprintf(
+		`deploy: configmap/feeds in namespace against-a-policy: configmaps "feeds" is forbidden: `+
+			`ValidatingAdmissionPolicy '%[1]s' with binding '%[1]s' denied request: latest is no version; mend what it complains about (nothing was changed)`, f.namespace))
+	f.wantNothing(t)
+}
+
+// unchangedNoMore: a policy that comes later meets an object when that changes,
+// and stops no deploy of others.
+func unchangedNoMore(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "latest"))
+	f.run(t).wantCode(t, 0)
+	f.noLatest(t)
+	f.overlay(t, configMap("feeds", "latest"), service)
+	out := f.run(t)
+	out.wantCode(t, 0)
+	out.has(t, "configmap/feeds unchanged", "service/feed-agg created")
+	f.overlay(t, configMap("feeds", "latest")+"  more: b\n")
+	f.run(t).wantCode(t, step.ExitFailed)
+}
