@@ -34,10 +34,10 @@ type deployment struct {
 }
 
 // apply applies objects server-side, in their order, and logs what became of
-// each. All of them are dry-run first, so that an object that the API server
-// refuses stops the deploy before anything is changed. The one exception are
-// objects whose kind or namespace is itself among objects and not there yet:
-// those are dry-run as soon as it is.
+// each. All that are not in sync are dry-run first, so that an object that the
+// API server refuses stops the deploy before anything is changed. The one
+// exception are objects whose kind or namespace is itself among objects and not
+// there yet: those are dry-run as soon as it is.
 //
 // The hooks before run once everything that workloads need is there, and
 // before the first of them is applied.
