@@ -13,6 +13,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
@@ -27,6 +28,7 @@ var forbiddenCases = map[string]func(*testing.T, *fixture){
 	"no-pods":           noPods,
 	"against-a-policy":  againstAPolicy,
 	"unchanged-no-more": unchangedNoMore,
+	"restricted":        restricted,
 }
 
 // forbidden: the last object of four is not allowed, and none is written.
@@ -203,4 +205,44 @@ func unchangedNoMore(t *testing.T, f *fixture) {
 	out.has(t, "configmap/feeds unchanged", "service/feed-agg created")
 	f.overlay(t, configMap("feeds", "latest")+"  more: b\n")
 	f.run(t).wantCode(t, step.ExitFailed)
+}
+
+// restricted: the Task's steps are within the restricted Pod Security Standard,
+// as the API server's own admission sees it.
+func restricted(t *testing.T, f *fixture) {
+	content, err := os.ReadFile("../../tasks/deploy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var task struct {
+		Spec struct {
+			Steps []struct {
+				Name            string                  `json:"name"`
+				SecurityContext *corev1.SecurityContext `json:"securityContext"`
+			} `json:"steps"`
+			Volumes []corev1.Volume `json:"volumes"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal(content, &task); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "deploy"}, Spec: corev1.PodSpec{Volumes: task.Spec.Volumes}}
+	for _, s := range task.Spec.Steps {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: s.Name, Image: "r.test/deploy", SecurityContext: s.SecurityContext})
+	}
+	create := func(ctx context.Context, pod *corev1.Pod) error {
+		_, err := f.admin.CoreV1().Pods(f.namespace).Create(ctx, pod, dryRun)
+		return err
+	}
+	_, err = f.admin.CoreV1().Namespaces().Patch(t.Context(), f.namespace, types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := pod.DeepCopy()
+	free.Spec.Containers[0].SecurityContext = nil
+	untilForbidden(t, func(ctx context.Context) error { return create(ctx, free) })
+	if err := create(t.Context(), pod); err != nil {
+		t.Error(err)
+	}
 }
