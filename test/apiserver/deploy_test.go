@@ -35,6 +35,7 @@ func TestDeploy(t *testing.T) {
 		"unknown-kind":                 unknownKind,
 		"missing-namespace":            missingNamespace,
 		"own-namespace-and-kind":       ownNamespaceAndKind,
+		"later-stage":                  laterStage,
 		"conflict":                     conflict,
 		"never-acted-on":               neverActedOn,
 		"old-pods-do-not-count":        oldPodsDoNotCount,
@@ -127,6 +128,24 @@ func ownNamespaceAndKind(t *testing.T, f *fixture) {
 	out.want(t, 0, "all 3 objects are ready after <time>")
 	out.has(t, "namespace/own-namespace-and-kind created", "customresourcedefinition.apiextensions.k8s.io/feeds.slipway.test created", "feed.slipway.test/news created")
 	f.run(t).has(t, "feed.slipway.test/news unchanged", "0 created, 0 configured, 3 unchanged")
+}
+
+// laterStage: what can be tried only once its definition is there is tried
+// before anything else is written. Cluster roles and definitions are there by
+// then.
+func laterStage(t *testing.T, f *fixture) {
+	definition := strings.ReplaceAll(definition, "slipway.test", "later.slipway.test")
+	definition = strings.Replace(definition, "            type: object\n            properties:\n              url",
+		"            type: object\n            x-kubernetes-validations: [{rule: self.url.startsWith('https'), message: it is not safe}]\n            properties:\n              url", 1)
+	const role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: later-stage\nrules: []\n"
+	f.overlay(t, configMap("feeds", "a"), role, definition, "apiVersion: later.slipway.test/v1\nkind: Feed\nmetadata:\n  name: news\nspec:\n  url: http://feed.test\n")
+	f.run(t).want(t, step.ExitBadInput,
+		`deploy: feed.later.slipway.test/news in namespace later-stage: Feed.later.slipway.test "news" is invalid: spec: Invalid value: it is not safe; mend the manifest `+
+			`(only namespaces, custom resource definitions and cluster roles were applied) (2 of 4 objects were applied before it)`)
+	f.wantThere(t, "")
+	if _, err := f.admin.RbacV1().ClusterRoles().Get(t.Context(), "later-stage", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
 }
 
 func conflict(t *testing.T, f *fixture) {
