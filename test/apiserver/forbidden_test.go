@@ -93,8 +93,8 @@ func (f *fixture) quota(t *testing.T, resource corev1.ResourceName) {
 }
 
 // untilForbidden repeats attempt until the API server forbids it, and returns
-// how it does.
-func untilForbidden(t *testing.T, attempt func(context.Context) error) error {
+// what it says.
+func untilForbidden(t *testing.T, attempt func(context.Context) error) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -109,7 +109,7 @@ func untilForbidden(t *testing.T, attempt func(context.Context) error) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer
+	return answer.Error()
 }
 
 var dryRun = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
@@ -141,7 +141,7 @@ func noPods(t *testing.T, f *fixture) {
 		}, dryRun)
 		return err
 	})
-	f.rollout(t, nil, event("FailedCreate", "Error creating: "+answer.Error())).want(t, step.ExitNotReady,
+	f.rollout(t, nil, event("FailedCreate", "Error creating: "+answer)).want(t, step.ExitNotReady,
 		`deploy: deployment.apps/feed-agg in namespace no-pods is not ready after <time>: FailedCreate: Error creating: pods "feed-agg-2-x" is forbidden: `+
 			`exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0; raise the quota, or ask for less`)
 }
