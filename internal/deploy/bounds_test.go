@@ -114,7 +114,7 @@ func TestSourceLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := render(big, "overlay", nil, nil, ""); err == nil || !strings.Contains(err.Error(), "more than 64 MiB would be read") {
+	if _, err := render(big, []string{"overlay"}, nil, nil, ""); err == nil || !strings.Contains(err.Error(), "more than 64 MiB would be read") {
 		t.Errorf("a source that is too big: %v", err)
 	}
 }

@@ -5,6 +5,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -100,14 +101,32 @@ func (c *config) run(ctx context.Context, log *mask) error {
 
 // rendered is an overlay ready to be applied.
 type rendered struct {
-	overlay string
 	images  []image
 	params  []string // the images as they were given
 	objects []*unstructured.Unstructured
 }
 
+// overlays are the folders of the param overlay.
+func (c *config) overlays() (folders []string) {
+	for folder := range strings.SplitSeq(c.Overlay, ",") {
+		if folder = strings.TrimSpace(folder); folder != "" {
+			folders = append(folders, folder)
+		}
+	}
+	return folders
+}
+
+// recordedOverlay is the param as the inventory has it.
+func (c *config) recordedOverlay() string {
+	folders := c.overlays()
+	for i := range folders {
+		folders[i] = filepath.Clean(folders[i])
+	}
+	return cmp.Or(strings.Join(folders, ","), ".")
+}
+
 func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
-	if c.Overlay == "" {
+	if len(c.overlays()) == 0 {
 		return nil, step.BadInput(fmt.Errorf("overlay is empty: give the folder of the overlay in the source"))
 	}
 	images, err := parseImages(c.images)
@@ -119,7 +138,7 @@ func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
 		return nil, step.BadInput(err)
 	}
 	made, err := bounded(ctx, func() (*rendering, error) {
-		return render(c.Source, c.Overlay, images, fields, c.Namespace)
+		return render(c.Source, c.overlays(), images, fields, c.Namespace)
 	})
 	if err != nil {
 		return nil, step.BadInput(err)
@@ -130,7 +149,7 @@ func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
 	for _, note := range made.notes {
 		logf(log, "%s", note)
 	}
-	return &rendered{overlay: c.Overlay, images: images, params: c.images, objects: made.objects}, nil
+	return &rendered{images: images, params: c.images, objects: made.objects}, nil
 }
 
 // open connects to the cluster and prepares the run's hold on its inventory.
@@ -148,7 +167,7 @@ func (c *config) open(log *mask) (*deployment, error) {
 		return nil, step.BadInput(err)
 	}
 	h := &hold{ledger: ledger{to, name}, named: given, attempt: strings.ToLower(rand.Text()), overrides: c.Overrides}
-	h.run = inventory{Run: c.Run, Revision: c.Revision, Overlay: filepath.Clean(c.Overlay)}
+	h.run = inventory{Run: c.Run, Revision: c.Revision, Overlay: c.recordedOverlay()}
 	event := c.EventID
 	if event == "" {
 		event = c.Run
@@ -185,7 +204,7 @@ func (c *config) apply(ctx, deadline context.Context, log *mask) error {
 
 // roll applies what was rendered as d, which has opened its inventory.
 func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered) error {
-	logf(d.log, "%s: %d objects to %s, as deploy %s in namespace %s", r.overlay, len(r.objects), d.host, d.name, d.namespace)
+	logf(d.log, "%s: %d objects to %s, as deploy %s in namespace %s", c.recordedOverlay(), len(r.objects), d.host, d.name, d.namespace)
 	if d.now.config == nil {
 		logf(d.log, "the inventory configmap/%s is new: nothing is pruned", d.configMap())
 	}
@@ -216,7 +235,7 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 	if err := d.prune(deadline); err != nil {
 		return d.refused(deadline, err, "everything is applied and ready, but for what is to be pruned")
 	}
-	if err := d.settle(deadline, entry{Place: d.run.Place, Revision: c.Revision, Overlay: filepath.Clean(r.overlay), Images: r.params}); err != nil {
+	if err := d.settle(deadline, entry{Place: d.run.Place, Revision: c.Revision, Overlay: c.recordedOverlay(), Images: r.params}); err != nil {
 		return d.refused(deadline, err, "everything is applied and ready")
 	}
 	made := count(applied, d.prunings)

@@ -86,7 +86,7 @@ patch: |
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := render(tree(t, "", tc.files), "overlay", images, nil, ""); err == nil || err.Error() != tc.want {
+		if _, err := render(tree(t, "", tc.files), []string{"overlay"}, images, nil, ""); err == nil || err.Error() != tc.want {
 			t.Errorf("%s: %v\nwant: %s", name, err, tc.want)
 		}
 	}

@@ -40,7 +40,7 @@ func TestParity(t *testing.T) {
 			}
 			compare := func(images []image, namespace string) {
 				t.Helper()
-				made, err := render(source, "overlay", images, nil, namespace)
+				made, err := render(source, []string{"overlay"}, images, nil, namespace)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -58,7 +58,7 @@ func TestParity(t *testing.T) {
 				}
 			}
 			compare(nil, "")
-			made, err := render(source, "overlay", nil, nil, "")
+			made, err := render(source, []string{"overlay"}, nil, nil, "")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -31,45 +31,62 @@ type rendering struct {
 // source workspace; a file may come from anywhere inside it
 // (kustomize's --load-restrictor=LoadRestrictionsNone).
 // The objects come in kustomize's legacy order: what others need comes first.
-func render(dir, overlay string, images []image, fields []types.FieldSpec, namespace string) (_ *rendering, err error) {
+//
+// Several overlays are rendered each by itself, one after the other.
+func render(dir string, overlays []string, images []image, fields []types.FieldSpec, namespace string) (_ *rendering, err error) {
 	src, err := openSource(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	objects, err := src.render(overlay, images, fields, namespace)
-	if err != nil {
-		return nil, err
-	}
-	made := &rendering{objects: objects}
-	if src.pins && len(images) > 0 {
-		plain, err := src.render(overlay, nil, nil, namespace)
+	made := &rendering{}
+	from := map[string]string{} // which overlay has an object, by what the object is
+	left := maxRendered
+	for _, overlay := range overlays {
+		objects, size, err := src.render(overlay, images, fields, namespace, left)
 		if err != nil {
 			return nil, err
 		}
-		made.notes = restorePinned(images, plain, objects)
+		left -= size
+		if src.pins && len(images) > 0 {
+			plain, _, err := src.render(overlay, nil, nil, namespace, maxRendered)
+			if err != nil {
+				return nil, err
+			}
+			made.notes = append(made.notes, restorePinned(images, plain, objects)...)
+		}
+		for _, object := range objects {
+			id := object.GroupVersionKind().GroupKind().String() + " " + object.GetNamespace() + " " + object.GetName()
+			if other, has := from[id]; has {
+				return nil, fmt.Errorf("overlays %s and %s both have %s: leave one of them out, or give it another name or namespace", other, overlay, called(object))
+			}
+			from[id] = overlay
+		}
+		made.objects = append(made.objects, objects...)
 	}
-	return made, checkUsed(images, objects)
+	return made, checkUsed(images, made.objects)
 }
 
-func (s *source) render(overlay string, images []image, fields []types.FieldSpec, namespace string) ([]*unstructured.Unstructured, error) {
+// render renders one overlay, of at most room bytes of JSON, and returns how
+// many they are.
+func (s *source) render(overlay string, images []image, fields []types.FieldSpec, namespace string, room int) (objects []*unstructured.Unstructured, size int, err error) {
 	if remote(overlay) || !filepath.IsLocal(overlay) {
-		return nil, fmt.Errorf("overlay %s: give a folder of the source, relative to its root", overlay)
+		return nil, 0, fmt.Errorf("overlay %s: give a folder of the source, relative to its root", overlay)
 	}
 	real, info, err := s.resolve(filepath.Join(s.dir, overlay))
 	if err != nil {
-		return nil, fmt.Errorf("overlay %w", err)
+		return nil, 0, fmt.Errorf("overlay %w", err)
 	}
 	if !info.IsDir() {
-		return nil, fmt.Errorf("overlay %s is a file; give the folder that holds its kustomization.yaml", overlay)
+		return nil, 0, fmt.Errorf("overlay %s is a file; give the folder that holds its kustomization.yaml", overlay)
 	}
 	s.amended = ""
 	file, k, err := s.confine(real)
 	if err != nil {
-		return nil, fmt.Errorf("overlay %s: %w", overlay, err)
+		return nil, 0, fmt.Errorf("overlay %s: %w", overlay, err)
 	}
 	if s.content, err = s.amend(file, k, images, fields, namespace); err != nil {
-		return nil, fmt.Errorf("overlay %s: %w", overlay, err)
+		return nil, 0, fmt.Errorf("overlay %s: %w", overlay, err)
 	}
 	s.amended = file
 
@@ -78,28 +95,26 @@ func (s *source) render(overlay string, images []image, fields []types.FieldSpec
 	options.LoadRestrictions = types.LoadRestrictionsNone
 	rendered, err := krusty.MakeKustomizer(options).Run(s, real)
 	if err != nil {
-		return nil, fmt.Errorf("overlay %s: %s", overlay, s.trim(err))
+		return nil, 0, fmt.Errorf("overlay %s: %s", overlay, s.trim(err))
 	}
-	var objects []*unstructured.Unstructured
-	size := 0
 	for _, resource := range rendered.Resources() {
 		content, err := resource.MarshalJSON()
 		if err != nil {
-			return nil, fmt.Errorf("overlay %s: %s: %w", overlay, resource.CurId(), err)
+			return nil, 0, fmt.Errorf("overlay %s: %s: %w", overlay, resource.CurId(), err)
 		}
-		if size += len(content); size > maxRendered {
-			return nil, fmt.Errorf("overlay %s renders to more than %d MiB", overlay, maxRendered>>20)
+		if size += len(content); size > room {
+			return nil, 0, fmt.Errorf("overlay %s renders to more than %d MiB", overlay, maxRendered>>20)
 		}
 		object := &unstructured.Unstructured{}
 		if err := object.UnmarshalJSON(content); err != nil {
-			return nil, fmt.Errorf("overlay %s: %s: %w", overlay, resource.CurId(), err)
+			return nil, 0, fmt.Errorf("overlay %s: %s: %w", overlay, resource.CurId(), err)
 		}
 		objects = append(objects, object)
 	}
 	if len(objects) == 0 {
-		return nil, fmt.Errorf("overlay %s renders no object; list its manifests under resources", overlay)
+		return nil, 0, fmt.Errorf("overlay %s renders no object; list its manifests under resources", overlay)
 	}
-	return objects, nil
+	return objects, size, nil
 }
 
 // amend is the content of a kustomization file with images and namespace set.

@@ -49,7 +49,7 @@ func TestRender(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			made, err := render(filepath.Join(dir, "source"), args.Overlay, images, fields, args.Namespace)
+			made, err := render(filepath.Join(dir, "source"), (&config{Overlay: args.Overlay}).overlays(), images, fields, args.Namespace)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,7 +234,7 @@ func TestRenderRefuses(t *testing.T) {
 			if at == "" {
 				at = "overlay"
 			}
-			_, err := render(tree(t, server.URL, tc.files), at, nil, nil, "")
+			_, err := render(tree(t, server.URL, tc.files), []string{at}, nil, nil, "")
 			if err == nil {
 				t.Fatal("it was rendered")
 			}
@@ -268,4 +268,25 @@ func tree(t *testing.T, server string, files map[string]string) string {
 		}
 	}
 	return dir
+}
+
+// Two overlays that have one object would each say what it is.
+func TestOverlaysWithOneObject(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, "", map[string]string{
+		"base/kustomization.yaml": "resources: [map.yaml]\n",
+		"base/map.yaml":           "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n",
+		"one/kustomization.yaml":  "resources: [../base]\n",
+		"two/kustomization.yaml":  "resources: [../base]\nnamespace: other\n",
+	})
+	_, err := render(dir, []string{"one", "base"}, nil, nil, "")
+	if want := "overlays one and base both have configmap/settings: leave one of them out, or give it another name or namespace"; err == nil || err.Error() != want {
+		t.Errorf("the error is %v, want %q", err, want)
+	}
+	if _, err := render(dir, []string{"one", "two"}, nil, nil, ""); err != nil {
+		t.Errorf("in two namespaces: %v", err)
+	}
+	if _, err := render(dir, []string{"one", "two"}, nil, nil, "third"); err == nil {
+		t.Error("both in one namespace: there is no error")
+	}
 }
