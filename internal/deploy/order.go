@@ -110,7 +110,7 @@ func (h *hold) admit() error {
 	prior := h.now
 	if !h.named && prior.config != nil && prior.Overlay != "" && h.run.Overlay != "" && prior.Overlay != h.run.Overlay {
 		return step.BadInput(fmt.Errorf("deploy %s in namespace %s is of the overlay %s: what %s does not have of it would be pruned; "+
-			"give this deploy a name of its own with the param name, or that name if the overlay has moved",
+			"give this deploy a name of its own with the param name (deploy-name of the pipelines), or that name if the overlay has moved",
 			h.name, h.namespace, prior.Overlay, h.run.Overlay))
 	}
 	if h.run.Place.Time.IsZero() { // nobody said when: now, or as before if this is a repetition

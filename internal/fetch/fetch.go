@@ -92,10 +92,10 @@ func checkURL(address string) error {
 		return errors.New("it is no URL: give one such as https://git.example.com/group/app.git")
 	}
 	if _, has := parsed.User.Password(); has {
-		return fmt.Errorf("%s has a password, which would be in the clone for every RUN to read: put it in the workspace basic-auth", parsed.Redacted())
+		return fmt.Errorf("%s has a password, which would be in the clone for every RUN to read: put it in the workspace basic-auth (git-credentials of the pipeline)", parsed.Redacted())
 	}
 	if parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" {
-		return fmt.Errorf("%s is not of http or https, which is all that this Task fetches by: the catalog's git-clone has ssh", parsed.Redacted())
+		return fmt.Errorf("%s is not of http or https, which is all that this fetches by: the pipeline slipway-fetch-build-deploy has the catalog's git-clone, which has ssh", parsed.Redacted())
 	}
 	return nil
 }
@@ -256,11 +256,11 @@ func explain(err error, loggedIn bool) error {
 	switch {
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed),
 		errors.Is(err, transport.ErrRepositoryNotFound):
-		login := "a private one needs the workspace basic-auth with a .git-credentials for it"
+		login := "a private one needs the workspace basic-auth (git-credentials of the pipeline) with a .git-credentials for it"
 		if loggedIn {
-			login = "or the .git-credentials of the workspace basic-auth has no login for it that may read it"
+			login = "or the .git-credentials of the workspace basic-auth (git-credentials of the pipeline) has no login for it that may read it"
 		}
-		return step.BadInput(fmt.Errorf("%w: there is no such repository (param url), or %s", err, login))
+		return step.BadInput(fmt.Errorf("%w: there is no such repository (param url, repo-url of the pipeline), or %s", err, login))
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
 		return step.BadInput(fmt.Errorf("%w: push a commit first", err))
 	case errors.As(err, new(git.NoMatchingRefSpecError)), err != nil && strings.Contains(err.Error(), "not our ref"):

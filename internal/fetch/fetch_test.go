@@ -161,7 +161,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	}{
 		"branch":     {host + "/app.git", "release", `no branch or tag "release" (param revision)`},
 		"commit":     {host + "/app.git", strings.Repeat("7", 40), "param revision"},
-		"repository": {host + "/other.git", "", "param url"},
+		"repository": {host + "/other.git", "", "param url, repo-url"},
 		"commits":    {host + "/empty.git", "", "push a commit first"},
 		"ssh":        {"git@example.com:app.git", "", "param url"},
 		"file":       {"file://" + root + "/app.git", "", "of http or https"},
@@ -230,7 +230,7 @@ func TestLogins(t *testing.T) {
 	}
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()
-		if _, _, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": host + "/app.git"}); err == nil || !strings.Contains(err.Error(), "needs the workspace basic-auth") {
+		if _, _, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": host + "/app.git"}); err == nil || !strings.Contains(err.Error(), "needs the workspace basic-auth (git-credentials of the pipeline)") {
 			t.Errorf("the error is %v", err)
 		}
 	})

@@ -229,7 +229,7 @@ func anotherOverlay(t *testing.T, f *fixture) {
 	f.env["PARAM_OVERLAY"] = "second"
 	f.run(t, "feed-agg=r.test/feed-agg@"+digest).want(t, step.ExitBadInput,
 		`deploy: deploy feed-agg in namespace another-overlay is of the overlay overlay: what second does not have of it would be pruned; `+
-			`give this deploy a name of its own with the param name, or that name if the overlay has moved (nothing was changed)`)
+			`give this deploy a name of its own with the param name (deploy-name of the pipelines), or that name if the overlay has moved (nothing was changed)`)
 }
 
 // withoutTime: whoever gives no time deploys now, also after an event whose

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -125,15 +126,22 @@ func (s *site) enforce(t *testing.T, standard string) {
 	if _, err := s.Kube.CoreV1().Namespaces().Patch(t.Context(), s.namespace, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	hostPath := &corev1.Pod{
+	hostNetwork := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "refused"},
 		Spec: corev1.PodSpec{
 			HostNetwork: true,
 			Containers:  []corev1.Container{{Name: "refused", Image: "refused"}},
 		},
 	}
-	if _, err := s.Kube.CoreV1().Pods(s.namespace).Create(t.Context(), hostPath, metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "violates PodSecurity") {
-		t.Fatalf("the cluster does not enforce Pod Security Standards: %v", err)
+	// Admission sees a namespace's label a moment after it is there.
+	if err := flow.Eventually(t.Context(), time.Minute, "the cluster to enforce Pod Security Standards", func(ctx context.Context) error {
+		_, err := s.Kube.CoreV1().Pods(s.namespace).Create(ctx, hostNetwork, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "violates PodSecurity") {
+			return fmt.Errorf("a pod on the host's network: %v", err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 
