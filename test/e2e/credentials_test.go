@@ -136,8 +136,11 @@ func (s *site) enforce(t *testing.T, standard string) {
 	// Admission sees a namespace's label a moment after it is there.
 	if err := flow.Eventually(t.Context(), time.Minute, "the cluster to enforce Pod Security Standards", func(ctx context.Context) error {
 		_, err := s.Kube.CoreV1().Pods(s.namespace).Create(ctx, hostNetwork, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err == nil || !strings.Contains(err.Error(), "violates PodSecurity") {
-			return fmt.Errorf("a pod on the host's network: %v", err)
+		switch {
+		case err == nil:
+			return errors.New("a pod on the host's network is let in")
+		case !strings.Contains(err.Error(), "violates PodSecurity"):
+			return err
 		}
 		return nil
 	}); err != nil {
