@@ -109,8 +109,12 @@ func (c *Cluster) check(ctx context.Context) error {
 func Eventually(ctx context.Context, within time.Duration, what string, ok func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		last = ok(ctx)
-		return last == nil, nil
+		err := ok(ctx)
+		// An attempt that the deadline cut short says nothing of the object.
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		return err == nil, nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait for %s: %w", what, errors.Join(err, last))

@@ -161,6 +161,39 @@ func TestPushesAreAnnouncedAndSigned(t *testing.T) {
 	}
 }
 
+func TestNoRepositoryWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	delivered := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var event pushEvent
+		if err := json.NewDecoder(r.Body).Decode(&event); err != nil {
+			t.Error(err)
+		}
+		if event.Repository.FullName == "demo/app" {
+			close(delivered)
+			return
+		}
+		// The first one's listener has no answer until the second has had its turn.
+		select {
+		case <-delivered:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(server.Close)
+	second := gitServer(t, server.URL)
+	first := strings.Replace(second, "demo/app", "demo/silent", 1)
+	dir := t.TempDir()
+	git(t, dir, "init", "-q", "-b", "main")
+	commitFile(t, dir, "a", []byte("1"), "Lay the keel")
+	git(t, dir, "push", "-q", first, "main")
+	git(t, dir, "push", "-q", second, "main")
+	select {
+	case <-delivered:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the push to demo/app was not delivered while that to demo/silent was")
+	}
+}
+
 func TestWhatWasPushedIsFetched(t *testing.T) {
 	t.Parallel()
 	repository := gitServer(t)

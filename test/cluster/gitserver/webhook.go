@@ -10,11 +10,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -94,11 +96,11 @@ func (h *handler) announce(ctx context.Context, name string, before, after map[s
 	return nil
 }
 
-// hooks delivers push events in the order of the pushes.
+// hooks delivers the push events of each repository in the order of the pushes.
 type hooks struct {
 	urls   []string
 	secret []byte
-	log    io.Writer
+	log    *log.Logger
 	client *http.Client
 	queue  chan pushEvent
 
@@ -106,29 +108,57 @@ type hooks struct {
 	backoff  time.Duration // before the second attempt; it doubles with each
 }
 
-func newHooks(config Config, log io.Writer) *hooks {
+// waiting is how many events of one repository may wait before a push does.
+const waiting = 1024
+
+func newHooks(config Config, out io.Writer) *hooks {
 	return &hooks{
 		urls:   config.WebhookURLs,
 		secret: []byte(config.WebhookSecret),
-		log:    log,
+		log:    log.New(out, "", 0),
 		client: &http.Client{Timeout: 10 * time.Second},
-		queue:  make(chan pushEvent, 1024),
+		queue:  make(chan pushEvent, waiting),
 		// Up to two minutes in all: a listener may still be starting.
 		attempts: 8,
 		backoff:  time.Second,
 	}
 }
 
-// deliver sends what is queued until ctx is done.
+// deliver sends what is queued until ctx is done. No repository waits for
+// another, whose listener may not be there at all.
 func (h *hooks) deliver(ctx context.Context) {
+	var deliveries sync.WaitGroup
+	defer deliveries.Wait()
+	queues := map[string]chan pushEvent{} // by repository
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case event := <-h.queue:
+			name := event.Repository.FullName
+			if queues[name] == nil {
+				queue := make(chan pushEvent, waiting)
+				queues[name] = queue
+				deliveries.Go(func() { h.deliverOne(ctx, queue) })
+			}
+			select {
+			case queues[name] <- event:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// deliverOne sends the events of one repository.
+func (h *hooks) deliverOne(ctx context.Context, queue <-chan pushEvent) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-queue:
 			body, err := json.Marshal(event)
 			if err != nil {
-				fmt.Fprintf(h.log, "encode the event of %s: %v\n", event.Ref, err)
+				h.log.Printf("encode the event of %s: %v", event.Ref, err)
 				continue
 			}
 			for _, url := range h.urls {
@@ -145,10 +175,10 @@ func (h *hooks) send(ctx context.Context, url string, event pushEvent, body []by
 	for attempt := 1; ; attempt++ {
 		status, err := h.post(ctx, url, delivery, body)
 		if err == nil {
-			fmt.Fprintf(h.log, "%s: %s\n", what, status)
+			h.log.Printf("%s: %s", what, status)
 			return
 		}
-		fmt.Fprintf(h.log, "%s: attempt %d of %d: %v\n", what, attempt, h.attempts, err)
+		h.log.Printf("%s: attempt %d of %d: %v", what, attempt, h.attempts, err)
 		if attempt == h.attempts {
 			return
 		}
