@@ -55,9 +55,7 @@ func TestOnePod(t *testing.T) {
 func dropUnset(value any) {
 	switch value := value.(type) {
 	case map[string]any:
-		maps.DeleteFunc(value, func(_ string, child any) bool {
-			return child == nil || child == "" && value["name"] != nil && value["default"] == nil && value["value"] == nil
-		})
+		maps.DeleteFunc(value, func(field string, child any) bool { return child == nil || field == "mountPath" && child == "" })
 		for _, child := range value {
 			dropUnset(child)
 		}

@@ -185,15 +185,15 @@ func (f *fetch) fetchRevision(ctx context.Context, repository *git.Repository, r
 // find is the reference of the remote that the revision means, by git's rules:
 // https://git-scm.com/docs/gitrevisions.
 func (f *fetch) find(ctx context.Context, remote *git.Remote) (plumbing.ReferenceName, error) {
+	if f.config.Revision == "" {
+		return plumbing.HEAD, nil
+	}
 	var refs []*plumbing.Reference
 	if err := f.try(ctx, func() (err error) {
 		refs, err = remote.ListContext(ctx, &git.ListOptions{Auth: f.known.of(f.config.URL)})
 		return err
 	}); err != nil {
 		return "", err
-	}
-	if f.config.Revision == "" {
-		return plumbing.HEAD, nil
 	}
 	for _, rule := range plumbing.RefRevParseRules {
 		name := plumbing.ReferenceName(fmt.Sprintf(rule, f.config.Revision))

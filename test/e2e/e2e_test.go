@@ -144,7 +144,18 @@ type running struct {
 // changes.
 func (a *app) start(t *testing.T, changes ...func(*v1.PipelineRun)) *running {
 	t.Helper()
-	run, err := a.NewRun(a.namespace, a.App, a.push(t))
+	return a.startOf(t, a.NewRun, changes)
+}
+
+// onePod does so with the example's in one pod.
+func (a *app) onePod(t *testing.T, changes ...func(*v1.PipelineRun)) *running {
+	t.Helper()
+	return a.startOf(t, a.NewOnePodRun, changes)
+}
+
+func (a *app) startOf(t *testing.T, newRun func(namespace string, app flow.App, commit string) (*v1.PipelineRun, error), changes []func(*v1.PipelineRun)) *running {
+	t.Helper()
+	run, err := newRun(a.namespace, a.App, a.push(t))
 	if err != nil {
 		t.Fatal(err)
 	}

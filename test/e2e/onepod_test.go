@@ -3,8 +3,6 @@ package e2e
 import (
 	"testing"
 
-	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
-
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
@@ -53,21 +51,4 @@ func TestOnePod(t *testing.T) {
 		`ENTRYPOINT ["httpd", "-f", "-p", "8080", "-h", "/www"]`+"\n")
 	succeeded(t, page.onePod(t, name, param("event-time", "300")))
 	page.answers(t, "/found", "/tmp/marker")
-}
-
-// onePod starts the working copy in one pod.
-func (a *app) onePod(t *testing.T, changes ...func(*v1.PipelineRun)) *running {
-	t.Helper()
-	run, err := a.NewOnePodRun(a.namespace, a.App, a.push(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, change := range changes {
-		change(run)
-	}
-	name, err := a.Start(t.Context(), run)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a.follow(t, name)
 }
