@@ -18,6 +18,7 @@ import (
 
 const (
 	onePodFile = "../pipelines/one-pod.yaml"
+	onePodName = "slipway-one-pod"
 	onePodHead = `# The pipeline slipway-fetch-build-deploy with the steps of its Tasks in one pod.
 # Generated from ../pipelines/fetch-build-deploy.yaml and ../tasks: change those,
 # then go test ./tasks -run TestOnePod -update
@@ -36,18 +37,62 @@ func TestOnePod(t *testing.T) {
 		t.Fatal(err)
 	}
 	dropUnset(object)
-	want := onePodHead + marshal(t, object)
+	generated(t, onePodFile, onePodHead+marshal(t, object))
+}
+
+const (
+	onePodTriggerFile = "../triggers/push-one-pod.yaml"
+	onePodTriggerHead = `# What a push becomes where it is to run in one pod: push.yaml's template with
+# that pipeline, the same params and the same binding. docs/one-pod.md
+# Generated from push.yaml and ../examples/app/run-one-pod.yaml: change those,
+# then go test ./tasks -run TestOnePodTrigger -update
+`
+)
+
+// The template starts what examples/app/run-one-pod.yaml does by hand, with
+// the params of pushes.
+func TestOnePodTrigger(t *testing.T) {
+	t.Parallel()
+	byHand := objects(t, "../examples/app/run-one-pod.yaml")[0]["spec"].(map[string]any)
+	pushes := objects(t, "../triggers/push.yaml")
+	template := pushes[slices.IndexFunc(pushes, func(object map[string]any) bool { return object["kind"] == "TriggerTemplate" })]
+	template["metadata"].(map[string]any)["name"] = "slipway-push-one-pod"
+	for _, run := range template["spec"].(map[string]any)["resourcetemplates"].([]any) {
+		spec := run.(map[string]any)["spec"].(map[string]any)
+		for _, field := range []string{"pipelineRef", "timeouts", "taskRunTemplate", "taskRunSpecs"} {
+			spec[field] = byHand[field]
+		}
+	}
+	generated(t, onePodTriggerFile, onePodTriggerHead+marshal(t, template))
+}
+
+// objects are a file's as they are written.
+func objects(t *testing.T, file string) (objects []map[string]any) {
+	t.Helper()
+	for _, document := range documents(t, file) {
+		object := map[string]any{}
+		if err := yaml.Unmarshal(document, &object); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// generated holds a file to what it is made of; -update writes it anew.
+func generated(t *testing.T, file, want string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(onePodFile, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(onePodFile)
+	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := gocmp.Diff(string(got), want); diff != "" {
-		t.Errorf("%s is not what the pipeline and its Tasks give: is (-), want (+); write it anew with -update\n%s", onePodFile, diff)
+		t.Errorf("%s is not what it is generated from: is (-), want (+); write it anew with -update\n%s", file, diff)
 	}
 }
 
@@ -102,7 +147,7 @@ func (f *fold) pipeline(t *testing.T) *pipelinev1.Pipeline {
 		f.add(t, pt, task.DeepCopy())
 	}
 	out := f.from.DeepCopy()
-	out.Name = "slipway-one-pod"
+	out.Name = onePodName
 	out.Labels["app.kubernetes.io/name"] = out.Name
 	out.Annotations["tekton.dev/displayName"] = "From a commit to a running app, in one pod"
 	out.Spec.Description = "What slipway-fetch-build-deploy does, with the same params, workspaces and results, " +

@@ -13,7 +13,7 @@ import (
 	pipelinev1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 )
 
-var update = flag.Bool("update", false, "write docs/reference.md anew")
+var update = flag.Bool("update", false, "write anew what is generated: docs/reference.md, and what is for one pod")
 
 const referenceFile = "../docs/reference.md"
 

@@ -77,7 +77,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := c.Install(ctx, namespace, resolved); err != nil {
 		return err
 	}
-	if err := c.InstallTrigger(ctx, namespace, flow.App{Name: app, Repository: repository, Overlay: "kustomize/overlays/cluster30"}); err != nil {
+	if err := c.InstallTriggers(ctx, namespace, flow.App{Name: app, Repository: repository, Overlay: "kustomize/overlays/cluster30"}); err != nil {
 		return err
 	}
 

@@ -26,7 +26,9 @@ func TestPushBecomesARun(t *testing.T) {
 			t.Errorf("remove the listener's ClusterRoleBinding: %v", err)
 		}
 	})
-	if err := s.InstallTrigger(t.Context(), s.namespace, page.App); err != nil {
+	hello := s.newApp(t, "hello")
+	hello.Template = "slipway-push-one-pod"
+	if err := s.InstallTriggers(t.Context(), s.namespace, page.App, hello.App); err != nil {
 		t.Fatal(err)
 	}
 	commit := page.push(t)
@@ -34,7 +36,7 @@ func TestPushBecomesARun(t *testing.T) {
 
 	tag, deleted, other := event, event, event
 	tag.Ref = "refs/tags/v1"
-	deleted.After, deleted.Deleted = strings.Repeat("0", 40), true
+	deleted.After = strings.Repeat("0", 40)
 	other.FullName = "somebody/else"
 	s.send(t, event, "")
 	s.send(t, event, "a guess")
@@ -59,13 +61,25 @@ func TestPushBecomesARun(t *testing.T) {
 	if len(runs.Items) != 1 {
 		t.Errorf("%d events became runs, want 1", len(runs.Items))
 	}
+
+	// Another template in a Trigger is all that it takes to run in one pod.
+	event = pushEvent{Ref: "refs/heads/main", After: hello.push(t), FullName: hello.App.Repository, CloneURL: hello.URL()}
+	s.send(t, event, flow.WebhookSecret)
+	if name, err = s.WaitForRun(t.Context(), s.namespace, event.After); err != nil {
+		t.Fatal(err)
+	}
+	run = succeeded(t, s.follow(t, name))
+	hello.answers(t, "/", "hello")
+	if got := run.Result("run", "commit"); got != event.After {
+		t.Errorf("commit %s was fetched in one pod, %s was pushed", got, event.After)
+	}
 }
 
 // pushEvent is what of GitHub's event matters here
-// (https://docs.github.com/webhooks/webhook-events-and-payloads#push).
+// (https://docs.github.com/webhooks/webhook-events-and-payloads#push), and has
+// none of the fields that Gitea's lacks.
 type pushEvent struct {
 	Ref, After         string
-	Deleted            bool
 	FullName, CloneURL string
 }
 
@@ -73,7 +87,7 @@ type pushEvent struct {
 func (s *site) send(t *testing.T, e pushEvent, secret string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
-		"ref": e.Ref, "after": e.After, "deleted": e.Deleted,
+		"ref": e.Ref, "after": e.After,
 		"repository": map[string]any{"full_name": e.FullName, "clone_url": e.CloneURL},
 	})
 	if err != nil {

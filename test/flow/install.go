@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,26 +68,29 @@ type App struct {
 	Name       string // in place of feed-agg: of the app, its image and its runs
 	Repository string // on the git server, in place of example/feed-agg
 	Overlay    string // folder of its kustomize overlay
+	Template   string // TriggerTemplate of its pushes, in place of slipway-push; "" is that
 }
 
-// InstallTrigger makes pushes of the app become runs: what triggers/ has, and
-// examples/app/trigger.yaml with the names of this app and cluster. It returns
-// when the listener takes events.
-func (c *Cluster) InstallTrigger(ctx context.Context, namespace string, app App) error {
+// InstallTriggers makes pushes of the apps become runs: what triggers/ has, and
+// examples/app/trigger.yaml with the names of each app and this cluster. It
+// returns when the listener takes events.
+func (c *Cluster) InstallTriggers(ctx context.Context, namespace string, apps ...App) error {
 	const binding = "    - ref: slipway-push\n"
 	addition := strings.NewReplacer(binding, binding+
 		"    - {name: registry-map, value: "+strconv.Quote(strings.Join(c.RegistryMaps, ";"))+"}\n"+
 		"    - {name: insecure-registry, value: "+strconv.Quote(c.InsecureRegistry)+"}\n")
 	// The listener comes last: without its rights and its secret it would crash.
 	manifests := []string{"{apiVersion: v1, kind: Secret, metadata: {name: slipway-webhook}, stringData: {token: " + WebhookSecret + "}}"}
-	for _, file := range []string{"listener-binding.yaml", "trigger.yaml"} {
-		example, err := c.example(file, namespace, app)
-		if err != nil {
-			return err
+	for _, app := range apps {
+		for _, file := range []string{"listener-binding.yaml", "trigger.yaml"} {
+			example, err := c.example(file, namespace, app)
+			if err != nil {
+				return err
+			}
+			manifests = append(manifests, addition.Replace(example))
 		}
-		manifests = append(manifests, addition.Replace(example))
 	}
-	for _, file := range []string{"cluster-role.yaml", "push.yaml", "listener.yaml"} {
+	for _, file := range []string{"cluster-role.yaml", "push.yaml", "push-one-pod.yaml", "listener.yaml"} {
 		content, err := os.ReadFile(filepath.Join(cluster.Root(), "triggers", file))
 		if err != nil {
 			return err
@@ -124,6 +128,7 @@ func (c *Cluster) example(file, namespace string, app App) (string, error) {
 		"slipway-listener-feed-agg", "slipway-listener-"+namespace,
 		"namespace: feed-agg", "namespace: "+namespace,
 		"feed-agg", app.Name,
+		"template:\n    ref: slipway-push\n", "template:\n    ref: "+cmp.Or(app.Template, "slipway-push")+"\n",
 	).Replace(string(content)), nil
 }
 
