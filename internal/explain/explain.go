@@ -59,7 +59,7 @@ func Run(ctx context.Context, env envconfig.Lookuper, connect func() (dynamic.In
 	}
 	run := &runs.Items[0]
 	if began(run) {
-		return fmt.Errorf("%s took longer than its timeout: see its log for what it waited for, or give it more time in the PipelineRun (spec.taskRunSpecs, pipelineTaskName %[1]s, timeout)", config.Task)
+		return fmt.Errorf("%s took longer than its timeout: see its log for what it waited for, or give it more time in the PipelineRun: spec.timeouts.tasks, and where the Pipeline limits it by itself spec.taskRunSpecs (pipelineTaskName %[1]s, timeout)", config.Task)
 	}
 	for _, claim := range claimsOf(run) {
 		if err := check(ctx, client, config.Namespace, claim); err != nil {
