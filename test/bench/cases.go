@@ -46,13 +46,14 @@ var contestants = map[string]contestant{
 	"catalog-kaniko":        {contender: catalogKaniko(false), about: "a kaniko task with the catalog's params, no cache", alwaysCold: true},
 	"catalog-kaniko-layers": {contender: catalogKaniko(true), about: "the same with kaniko's cache of layers"},
 	"skaffold-final":        {contender: skaffold{final: true}, about: "skaffold run, the seed's last skaffold.yaml"},
+	"skaffold-final-fresh":  {contender: skaffold{final: true, fresh: true}, about: "the same in a new home, as a CI job has one", cases: []string{"unchanged"}},
 	"ko":                    {contender: ko, about: "ko in a Tekton step, its caches on a claim"},
 	"slipway":               {contender: slipway{}, about: "this repository's pipeline, default settings"},
 	"slipway-one-pod":       {contender: slipway{onePod: true}, about: "the same steps in one pod"},
 	"floor":                 {contender: floor, about: "go build with hot caches, and one layer pushed", cases: []string{"one-line", "leaf-line", "one-dependency", "unchanged"}},
 }
 
-var contestantNames = []string{"skaffold-baseline", "catalog-kaniko", "catalog-kaniko-layers", "skaffold-final", "ko", "slipway", "slipway-one-pod", "floor"}
+var contestantNames = []string{"skaffold-baseline", "catalog-kaniko", "catalog-kaniko-layers", "skaffold-final", "skaffold-final-fresh", "ko", "slipway", "slipway-one-pod", "floor"}
 
 // selection narrows what is run. An empty list is the default.
 type selection struct {

@@ -40,6 +40,8 @@ var goals = []goal{
 	{"one line, end to end: slipway ÷ ko", nil, false, 1.2, "", against(total, "slipway", "one-line", "ko", "one-line", ratio)},
 	{"nothing changed, end to end: skaffold-final ÷ slipway", nil, true, 3, "", against(total, "skaffold-final", "unchanged", "slipway", "unchanged", ratio)},
 	{"nothing changed, end to end: skaffold-final ÷ slipway-one-pod", nil, true, 3, "", against(total, "skaffold-final", "unchanged", "slipway-one-pod", "unchanged", ratio)},
+	{"nothing changed, end to end: skaffold-final-fresh ÷ slipway", nil, true, 3, "", against(total, "skaffold-final-fresh", "unchanged", "slipway", "unchanged", ratio)},
+	{"nothing changed, end to end: skaffold-final-fresh ÷ slipway-one-pod", nil, true, 3, "", against(total, "skaffold-final-fresh", "unchanged", "slipway-one-pod", "unchanged", ratio)},
 	{"one dependency, build: slipway − its one line", nil, false, 2, " s", against(build, "slipway", "one-dependency", "slipway", "one-line", difference)},
 	{"8 at once: throughput ÷ one after another", []string{"small"}, true, 0.9, "", against(total, "slipway", "in-turn-8", "slipway", "at-once-8", ratio)},
 	{"service k of 20 on one cache: packages compiled beside its own", []string{"small"}, false, 0, "", func(r *results, app string) (float64, bool) {

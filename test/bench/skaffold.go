@@ -17,9 +17,11 @@ import (
 	"github.com/slipway-ci/slipway/test/cluster/parts"
 )
 
-// skaffold runs the real program with the seed's skaffold.yaml: the last one,
-// or the first, which had no proxy and no caches.
-type skaffold struct{ final bool }
+// skaffold runs the real program with the seed's skaffold.yaml.
+type skaffold struct {
+	final bool // the last one; the first had no proxy and no caches
+	fresh bool // as whoever has no home of an earlier run, such as a job in CI
+}
 
 // registryHost is the registry by its address: skaffold asks it from outside of
 // pods, where the names of services mean nothing.
@@ -59,6 +61,11 @@ func (k skaffold) run(ctx context.Context, s *site, seen *observer) (outcome, er
 	}
 	// Skaffold's own cache of what it built is a file of whoever runs it.
 	home := filepath.Join(s.caches(), "home")
+	if k.fresh {
+		if err := emptyFolder(home); err != nil {
+			return outcome{}, err
+		}
+	}
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return outcome{}, err
 	}
