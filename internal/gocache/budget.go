@@ -21,16 +21,29 @@ const (
 	trimTo    = 0.7
 )
 
+// What the caches may hold where others have filled the volume: about what one
+// large app and its Go take. A cache that is emptied in each build would cost
+// time and give none, and is not what fills a volume.
+const (
+	modestBytes = 2 << 30
+	modestFiles = 50_000
+)
+
 // limits are how much the caches may hold: no more than size (0 for as much as
-// there is), and not so much that less than a tenth of the volume is left,
-// whoever else fills it, or too little for a cache to be used.
+// there is), and not so much that less than a tenth of the volume is left. Where
+// others have taken of that tenth, the caches may still be modest, as long as
+// there is enough left for them to be used.
 func limits(size int64, held Part, s space) (bytes, files int64) {
-	bytes = held.Bytes + s.free - max(s.total/10, 2*MinFree)
+	bytes = limit(held.Bytes, s.free, s.total, 2*MinFree, modestBytes)
 	if size > 0 {
 		bytes = min(bytes, size)
 	}
-	files = held.Files + s.freeFiles - max(s.files/10, 2*minFreeFiles)
-	return max(bytes, 0), max(files, 0)
+	return bytes, limit(held.Files, s.freeFiles, s.files, 2*minFreeFiles, modestFiles)
+}
+
+func limit(held, free, total, needed, modest int64) int64 {
+	within := held + free - max(total/10, needed)
+	return max(within, min(modest, held+free-needed), 0)
 }
 
 // excess says whether there is so much that something has to go, and how much
