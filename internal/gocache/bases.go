@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -227,8 +226,3 @@ func (c counted) Read(p []byte) (int, error) {
 
 // Remove takes the entry digest away.
 func (b BaseImages) Remove(digest v1.Hash) error { return entries(b).remove(digest.String()) }
-
-// Trim discards the entries that were not used for two weeks, or not since a
-// time, and what killed runs have left. It returns how many entries it
-// discarded; [Tidy] deletes them.
-func (b BaseImages) Trim(now, since time.Time) (int, error) { return entries(b).trim(now, since) }

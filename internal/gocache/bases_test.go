@@ -3,6 +3,7 @@ package gocache_test
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,8 +141,12 @@ func TestAnInterruptedDownloadLeavesNothing(t *testing.T) {
 
 func TestTrimRemovesWhatIsNotUsed(t *testing.T) {
 	t.Parallel()
-	bases := gocache.BaseImages(t.TempDir())
+	volume := t.TempDir()
+	bases := gocache.BaseImages(filepath.Join(volume, "bases"))
 	now := time.Now()
+	if err := os.Mkdir(string(bases), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	img, used := testImage(t)
 	if err := bases.Add(t.Context(), img, func(int) {}); err != nil {
 		t.Fatal(err)
@@ -162,10 +167,49 @@ func TestTrimRemovesWhatIsNotUsed(t *testing.T) {
 	if _, err := bases.Check(used); err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := bases.Trim(now, time.Time{}); err != nil || removed != 1 {
+	if removed, err := gocache.Trim(volume, 0); err != nil || removed != 1 {
 		t.Errorf("removed %d, %v", removed, err)
 	}
 	onlyEntries(t, bases, ".staging-new", "not-ours", used.String())
+}
+
+// The volume has its budget for base images and toolchains too, and where there
+// is no room for any cache, room is made before one is opened.
+func TestTrimMakesRoom(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	now := time.Now()
+	if err := os.WriteFile(filepath.Join(volume, "usage.json"), []byte(`{"kept": "`+now.Add(-24*time.Hour).Format(time.RFC3339)+`"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	old, recent := "sha256:"+strings.Repeat("0", 64), "sha256:"+strings.Repeat("1", 64)
+	for _, name := range []string{"bases", "toolchains"} {
+		for entry, age := range map[string]time.Duration{old: 25 * time.Hour, recent: 23 * time.Hour} {
+			dir := filepath.Join(volume, name, entry)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			aged(t, dir, age)
+		}
+	}
+	if removed, err := gocache.Trim(volume, 0); err != nil || removed != 2 {
+		t.Errorf("removed %d, %v", removed, err)
+	}
+	for _, name := range []string{"bases", "toolchains"} {
+		if exists(filepath.Join(volume, name, old)) || !exists(filepath.Join(volume, name, recent)) {
+			t.Errorf("%s: not what was used last stays", name)
+		}
+	}
+	trash := filepath.Join(volume, "trash")
+	if left, err := os.ReadDir(trash); err != nil || len(left) != 2 {
+		t.Errorf("the trash has %v, %v: it is for beside a build", left, err)
+	}
+	if _, err := gocache.Trim(volume, math.MaxInt64); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(trash); err != nil || len(left) > 0 {
+		t.Errorf("the trash has %v, %v on a full volume", left, err)
+	}
 }
 
 func onlyEntries(t *testing.T, bases gocache.BaseImages, want ...string) {

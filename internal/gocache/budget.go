@@ -78,10 +78,19 @@ func (u Usage) items(volume, toolchains string) ([]item, error) {
 				return nil, err
 			}
 			for _, object := range objects {
-				if info, err := object.Info(); err == nil && isObject(object.Name()) {
-					all = append(all, item{info.ModTime(), onDisk(info), 1})
+				info, err := object.Info()
+				if err != nil || !isObject(object.Name()) {
+					continue
 				}
+				taken := Part{Bytes: onDisk(info), Files: 1}
+				if info.IsDir() { // of one executable
+					taken = takenBy(filepath.Join(full, object.Name()))
+				}
+				all = append(all, item{info.ModTime(), taken.Bytes, taken.Files})
 			}
+		} else if rest == clones {
+			// No generation takes it over from the one before.
+			all = append(all, item{time.Time{}, part.Bytes, part.Files})
 		} else if _, ok := generationOf(top, GoMod); !ok {
 			if top == string(GoRoots) {
 				full = filepath.Join(toolchains, rest)

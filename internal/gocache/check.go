@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -104,7 +103,8 @@ func (c *check) objects() ([]suspect, error) {
 	var all []suspect
 	for _, number := range numbers {
 		for _, shard := range shards() {
-			dir := filepath.Join(generation(c.volume, GoBuild, number), shard)
+			generation := generation(c.volume, GoBuild, number)
+			dir := filepath.Join(generation, shard)
 			files, err := os.ReadDir(dir)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
@@ -113,7 +113,8 @@ func (c *check) objects() ([]suspect, error) {
 				// A folder has an executable that is linked anew if need be.
 				id, ok := strings.CutSuffix(file.Name(), "-d")
 				if path := filepath.Join(dir, file.Name()); ok && file.Type().IsRegular() {
-					all = append(all, suspect{path, []string{path}, func(context.Context) error { return checkObject(path, id) }})
+					parts := []string{path, filepath.Join(nextOf(generation), shard, file.Name())}
+					all = append(all, suspect{path, parts, func(context.Context) error { return checkObject(path, id) }})
 				}
 			}
 		}
@@ -149,9 +150,7 @@ func (c *check) modules() ([]suspect, error) {
 	var all []suspect
 	for _, number := range numbers {
 		for _, m := range modulesIn(generation(c.volume, GoMod, number)) {
-			parts := m.paths()
-			slices.Reverse(parts) // the hash first, the module's files last
-			all = append(all, suspect{m.tree(), parts, func(context.Context) error { return m.check() }})
+			all = append(all, suspect{m.tree(), m.parts(), func(context.Context) error { return m.check() }})
 		}
 	}
 	return all, nil

@@ -111,3 +111,34 @@ func TestCheckAllTakesAwayWhatIsDamaged(t *testing.T) {
 		}
 	}
 }
+
+// What is damaged does not come back with a generation that is being made.
+func TestDamageGoesFromTheNextGenerationToo(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	held := openHeld(t, volume)
+	modules, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.Repeat("0", 64) + "-d"
+	object(t, held.Path(), name, 100, time.Hour)
+	id := module.Version{Path: "example.com/files", Version: "v1.0.0"}
+	for _, dir := range []string{modules.Path(), modules.Path() + ".next"} {
+		download(t, dir, id)
+		overwrite(t, filepath.Join(dir, id.String(), "lib.go"))
+	}
+	next := filepath.Join(held.Path()+".next", "00", name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(next), 0o755), os.Link(filepath.Join(held.Path(), "00", name), next)); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	if _, err := gocache.CheckAll(t.Context(), volume, func(gocache.Damage) { found++ }); err != nil || found != 2 {
+		t.Errorf("%d are damaged, %v", found, err)
+	}
+	for _, path := range []string{next, modules.Path() + ".next/" + id.String(), modules.Path() + ".next/cache/download/example.com/files/@v/v1.0.0.ziphash"} {
+		if exists(path) {
+			t.Errorf("%s is still there", path)
+		}
+	}
+}

@@ -77,6 +77,29 @@ func (e entries) remove(name string) error {
 	return os.RemoveAll(aside)
 }
 
+// Trim discards the base images and toolchains that no build has used for two
+// weeks, or not since the last time that there was too much, and what killed
+// runs have left beside them. It returns how many it discarded. [Tidy] deletes
+// them, but where the volume has less than minFree bytes left: then no cache
+// can be used before they are deleted.
+func Trim(volume string, minFree int64) (removed int, err error) {
+	now, since := Time(volume), ReadUsage(volume).Kept
+	for _, name := range []Name{Bases, GoRoots} {
+		dir := filepath.Join(volume, string(name))
+		// Not Stat: a link may lead out of the volume.
+		if info, statErr := os.Lstat(dir); statErr != nil || !info.IsDir() {
+			continue
+		}
+		n, trimErr := entries(dir).trim(now, since)
+		removed += n
+		err = errors.Join(err, trimErr)
+	}
+	if Room(volume, minFree) != nil {
+		err = errors.Join(err, emptyTrash(volume))
+	}
+	return removed, err
+}
+
 // trim discards the entries that were not used for two weeks, or not since a
 // time, and what killed runs have left. None is in use: of those that a build
 // has just found it need not have a lock yet. It returns how many entries it
@@ -95,6 +118,10 @@ func (e entries) trim(now, since time.Time) (int, error) {
 		}
 		path := filepath.Join(string(e), entry.Name())
 		lock, err := take(path, now)
+		if again, statErr := os.Lstat(path); err == nil && (statErr != nil || !again.ModTime().Equal(entry.ModTime())) {
+			_ = lock.Close()
+			continue // used, or removed, since it was listed
+		}
 		switch {
 		case err == nil:
 			err = errors.Join(discard(volume, path), lock.Close())

@@ -16,3 +16,6 @@ func Excess(size int64, heldBytes, heldFiles, total, free, files, freeFiles int6
 	stay, over := excess(size, Part{Bytes: heldBytes, Files: heldFiles}, space{total, free, files, freeFiles})
 	return stay.Bytes, stay.Files, over
 }
+
+// Abandon is what a kill does.
+func (u *Unfinished) Abandon() { _ = u.file.Close() }

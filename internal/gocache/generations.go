@@ -144,6 +144,12 @@ func staged(volume string, name Name) (string, error) {
 	return dir, ready(dir, name)
 }
 
+// nextOf is where the next generation is made of the one in dir.
+func nextOf(dir string) string {
+	base, _, _ := strings.Cut(filepath.Base(dir), ".")
+	return filepath.Join(filepath.Dir(dir), base+nextSuffix)
+}
+
 // succeed makes the staged folder the current one.
 func succeed(volume string, name Name) (string, error) {
 	_, next, err := generations(volume, name)

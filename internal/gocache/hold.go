@@ -1,6 +1,7 @@
 package gocache
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -172,17 +173,14 @@ func touch(path string) error {
 // That can take a while, and is cut off and taken up again at will.
 const trashFolder = "trash"
 
-// discard moves what is at path, on the volume, out of everybody's sight.
+// discard moves what is at path, on the volume, out of everybody's sight. It
+// makes nothing but the trash itself: there may be no room for more.
 func discard(volume, path string) error {
 	trash := filepath.Join(volume, trashFolder)
 	if err := open(trash); err != nil {
 		return err
 	}
-	aside, err := os.MkdirTemp(trash, "")
-	if err != nil {
-		return err
-	}
-	return os.Rename(path, filepath.Join(aside, filepath.Base(path)))
+	return os.Rename(path, filepath.Join(trash, filepath.Base(path)+"-"+rand.Text()))
 }
 
 // emptyTrash deletes what was discarded. Several may do so at the same time.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/dirhash"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
@@ -104,6 +106,73 @@ func TestNothingGoesThatABuildHolds(t *testing.T) {
 	}
 }
 
+// Programs that go commands keep for "go run" and "go tool" are in folders.
+func TestAProgramCountsAsWhatItTakes(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	held := openHeld(t, volume)
+	program := filepath.Join(held.Path(), "00", "00old-d", "stringer")
+	if err := errors.Join(os.Mkdir(filepath.Dir(program), 0o755), os.WriteFile(program, make([]byte, 3<<20), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	aged(t, filepath.Dir(program), 48*time.Hour)
+	object(t, held.Path(), "01new-d", 1<<20, time.Hour)
+	if said := tidy(t, volume, 4<<20); !strings.Contains(said, "; removing 3.1") {
+		t.Errorf("the log says %q", said)
+	}
+	next := openHeld(t, volume)
+	if exists(filepath.Join(next.Path(), "00", "00old-d")) || !exists(filepath.Join(next.Path(), "01", "01new-d")) {
+		t.Error("not what was used last was carried over")
+	}
+}
+
+// A build waits for tidying no longer than it likes. Whatever is left to do,
+// the next ones do.
+func TestTidyingThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	held := openHeld(t, volume)
+	modules, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := object(t, held.Path(), "00old-d", 2<<20, 48*time.Hour)
+	object(t, held.Path(), "01new-d", 1<<20, time.Hour)
+	id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
+	sum := download(t, modules.Path(), id)
+	if err := errors.Join(held.Release(), modules.Release()); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; exists(old); n++ {
+		if n > 10_000 {
+			t.Fatal("it never comes to an end")
+		}
+		tidying := gocache.Tidy(gocache.Budget{Volume: volume, Size: 3 << 20})
+		if _, err := tidying.End(0); err != nil {
+			t.Fatal(err)
+		}
+		<-tidying.Beside()
+	}
+	trash, err := os.Open(filepath.Join(volume, "trash"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trash.Close()
+	if err := unix.Flock(int(trash.Fd()), unix.LOCK_EX); err != nil { // who has it goes on after End
+		t.Fatal(err)
+	}
+	next, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := dirhash.HashDir(filepath.Join(next.Path(), id.String()), id.String(), dirhash.Hash1); err != nil || got != sum {
+		t.Errorf("the module is %s, %v, and was %s", got, err, sum)
+	}
+	if objects := openHeld(t, volume); !exists(filepath.Join(objects.Path(), "01", "01new-d")) {
+		t.Error("what was used last is gone")
+	}
+}
+
 // Between two processes of a build there is only a lease.
 func TestALeaseHoldsForTheTimeBetweenTwoSteps(t *testing.T) {
 	t.Parallel()
@@ -190,7 +259,7 @@ func TestWithoutLocksGoCommandsGetNoCache(t *testing.T) {
 		if err := os.Chtimes(bases.Path(digest), now.Add(-age), now.Add(-age)); err != nil {
 			t.Fatal(err)
 		}
-		if removed, err := bases.Trim(now, now); err != nil || removed != want {
+		if removed, err := gocache.Trim(volume, 0); err != nil || removed != want {
 			t.Errorf("unused for %s: removed %d, %v", age, removed, err)
 		}
 	}

@@ -43,6 +43,20 @@ func (m *modVersion) paths() []string {
 	return paths
 }
 
+// parts are what has to go with the version, in this order: the hash before what
+// it vouches for, and what the next generation has of it by now.
+func (m *modVersion) parts() []string {
+	whole := modVersion{root: m.root, path: m.path, version: m.version}
+	for _, kind := range slices.Backward(kinds) {
+		whole.files = append(whole.files, m.version+kind)
+	}
+	paths := whole.paths()
+	parts := append(paths[1:], paths[0])
+	whole.root = nextOf(m.root)
+	paths = whole.paths()
+	return append(append(parts, paths[1:]...), paths[0])
+}
+
 // mark tells versions with more or other content apart.
 func (m *modVersion) mark() string {
 	tree := ""
@@ -101,6 +115,9 @@ func modulesIn(root string) []*modVersion {
 // sumDB is the checksum database's folder in the downloads.
 const sumDB = "sumdb"
 
+// clones are the repositories of modules that came without a proxy.
+const clones = "cache/vcs"
+
 // kinds are the files of a version, in the order in which they are believed:
 // the hash after the file that it is of.
 var kinds = []string{".info", ".mod", ".zip", ".ziphash"}
@@ -137,14 +154,25 @@ type Sum struct {
 	Files, Mod string
 }
 
-// UseModules counts as a use of the modules that go.sum files name, and returns
-// those of which the GOMODCACHE held has something else. A go command would end
-// with an error at the first of them.
+// UseModules counts as a use of the modules that go.sum files name, for a build
+// of a repository, and returns those that would fail it: of which the GOMODCACHE
+// held has something else, or, where earlier builds give reason to look, only a
+// part.
 //
 // It takes those away if nobody else uses the cache. It may be the go.sum that
 // is wrong, and then others' builds go well with what is there.
-func UseModules(held *Held, sums []Sum) (different []module.Version, removed bool) {
+func UseModules(held *Held, sums []Sum, repository string) (damages []Damage, removed bool) {
+	doubts := doubtsOf(held.path, repository)
 	var others []*modVersion
+	damage := func(m *modVersion, problem error) {
+		damages, others = append(damages, Damage{m.name(), problem}), append(others, m)
+	}
+	seen := map[string]bool{}
+	read := func(m *modVersion) {
+		if err := m.check(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			damage(m, err)
+		}
+	}
 	for _, sum := range sums {
 		m, err := modVersionOf(held.path, sum.Version)
 		if err != nil {
@@ -155,18 +183,24 @@ func UseModules(held *Held, sums []Sum) (different []module.Version, removed boo
 		// another's to touch, the module goes earlier than it could.
 		_ = touch(mod)
 		if m.hasOther(sum, mod) {
-			different, others = append(different, sum.Version), append(others, m)
+			damage(m, errors.New("it has another hash than go.sum says"))
+		} else if doubts.own {
+			read(m)
+		}
+		seen[m.name()] = true
+	}
+	for _, m := range doubts.written(held.path) {
+		if !doubts.own || !seen[m.name()] {
+			read(m)
 		}
 	}
 	if len(others) == 0 {
+		doubts.settle()
 		return nil, false
 	}
-	return different, held.alone(func() error {
+	removed = held.alone(func() error {
 		for _, m := range others {
-			for _, kind := range slices.Backward(kinds) {
-				m.files = append(m.files, m.version+kind)
-			}
-			for _, path := range m.paths() {
+			for _, path := range m.parts() {
 				if err := discard(filepath.Dir(held.path), path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
@@ -174,6 +208,10 @@ func UseModules(held *Held, sums []Sum) (different []module.Version, removed boo
 		}
 		return nil
 	})
+	if removed {
+		doubts.settle()
+	}
+	return damages, removed
 }
 
 func modVersionOf(root string, v module.Version) (*modVersion, error) {

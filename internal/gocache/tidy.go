@@ -58,8 +58,8 @@ func (t *Tidying) first() error {
 		return err
 	}
 	lock, err := lock(trash, unix.LOCK_EX)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil // another build does it
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, ErrNoLocks) {
+		return nil // another build does it, or none can: prepare has said so
 	}
 	if err != nil {
 		return err
@@ -195,8 +195,9 @@ func (t *Tidying) succeed() error {
 	return t.delete()
 }
 
-// startAnew empties Go's caches in their place, if nobody uses them. Who opens
-// them meanwhile is told that they are locked.
+// startAnew discards Go's caches, if nobody uses them. They are not emptied in
+// their place: a half-emptied one would be taken for a whole one, if this were
+// cut off.
 func (t *Tidying) startAnew() error {
 	now := Time(t.Volume)
 	for _, name := range []Name{GoBuild, GoMod} {
@@ -206,13 +207,13 @@ func (t *Tidying) startAnew() error {
 		}
 		err = os.RemoveAll(filepath.Join(t.Volume, string(name)+nextSuffix))
 		if lock, lockErr := take(dir, now); lockErr == nil {
-			err = errors.Join(err, os.RemoveAll(dir), lock.Close())
+			err = errors.Join(err, discard(t.Volume, dir), lock.Close())
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return emptyTrash(t.Volume)
 }
 
 func (t *Tidying) say() string {
@@ -224,7 +225,10 @@ func (t *Tidying) say() string {
 		text += ", written by " + by
 	}
 	if !t.since.IsZero() {
-		text += fmt.Sprintf("; removing %s that no build has used since %s", units.HumanSize(float64(t.gone)), t.since.UTC().Format(time.DateTime))
+		text += "; removing " + units.HumanSize(float64(t.gone))
+		if t.since.After(time.Unix(0, 0)) {
+			text += " that no build has used since " + t.since.UTC().Format(time.DateTime)
+		}
 	}
 	return text
 }

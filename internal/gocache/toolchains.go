@@ -104,11 +104,6 @@ func (t Toolchains) check(ctx context.Context, digest v1.Hash, whole bool) (*Too
 // Remove takes away what is known of the image digest.
 func (t Toolchains) Remove(digest v1.Hash) error { return entries(t).remove(digest.String()) }
 
-// Trim discards the entries that were not used for two weeks, or not since a
-// time, and what killed runs have left. It returns how many entries it
-// discarded; [Tidy] deletes them.
-func (t Toolchains) Trim(now, since time.Time) (int, error) { return entries(t).trim(now, since) }
-
 // Remember stores what Inspect has found.
 func (t Toolchains) Remember(digest v1.Hash, found *Toolchain) (err error) {
 	temporary, err := entries(t).stage()

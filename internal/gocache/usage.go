@@ -180,6 +180,10 @@ func (u Usage) measure(volume, toolchains string) (Usage, error) {
 	for _, m := range modulesIn(goMod) {
 		add(filepath.Base(goMod)+"/"+m.name(), m.mark(), m.writer(), m.paths()...)
 	}
+	// What git fetches there changes no time of the folder itself.
+	if taken := takenBy(filepath.Join(goMod, filepath.FromSlash(clones))); taken.Files > 0 {
+		now.Parts[filepath.Base(goMod)+"/"+clones] = taken
+	}
 	for name, dir := range map[Name]string{Bases: filepath.Join(volume, string(Bases)), GoRoots: toolchains} {
 		if dir == "" {
 			for path, part := range u.Parts {

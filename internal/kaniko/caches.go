@@ -22,6 +22,7 @@ const tidyFor = time.Second
 type caches struct {
 	*plan.Cache
 	held    []*gocache.Held
+	mark    *gocache.Unfinished // nil where the build writes to no GOMODCACHE of the volume
 	tidying *gocache.Tidying
 	stderr  io.Writer
 }
@@ -53,6 +54,12 @@ func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
 			fmt.Fprintf(stderr, "caches: %v\n", err)
 		}
 	}
+	if c.GoMod != "" {
+		var err error
+		if caches.mark, err = gocache.MarkUnfinished(c.GoMod, c.Repository); err != nil {
+			fmt.Fprintf(stderr, "caches: %v\n", err)
+		}
+	}
 	caches.tidying = gocache.Tidy(gocache.Budget{
 		Volume: c.Volume, Toolchains: c.Toolchains, Size: c.Size, Repository: c.Repository, GoBuild: c.GoBuild, GoMod: c.GoMod,
 	})
@@ -76,6 +83,9 @@ func (caches *caches) end(ctx context.Context, failed error) {
 	}
 	if failed != nil && ctx.Err() == nil {
 		defer caches.blame(gocache.Room(caches.Volume, gocache.MinFree))
+	}
+	if err := caches.mark.End(failed != nil && ctx.Err() == nil); err != nil {
+		fmt.Fprintf(caches.stderr, "caches: %v\n", err)
 	}
 	for _, held := range caches.held {
 		if err := held.Release(); err != nil {

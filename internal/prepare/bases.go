@@ -110,11 +110,6 @@ func (b *bases) fetch(ctx context.Context, needless func(v1.Hash) bool) error {
 		for _, one := range b.found {
 			b.caches.hold(b.store.Path(one.digest), b.store.Path(one.digest))
 		}
-		if removed, err := b.caches.trim(b.store); err != nil {
-			b.log.printf("bases: removing old ones: %v", err)
-		} else if removed > 0 {
-			b.log.printf("bases: removed %d that no build has used for long", removed)
-		}
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/modules"
@@ -41,6 +40,10 @@ func openCaches(c *Config, log *log) (*caches, error) {
 	opened.goBuild.name, opened.goMod.name = gocache.GoBuild, gocache.GoMod
 	if c.Cache == "" {
 		log.printf("caches: no workspace cache is bound, so this build starts with none")
+	} else if removed, err := gocache.Trim(c.Cache, gocache.MinFree); err != nil {
+		log.printf("caches: removing old base images and toolchains: %v", err)
+	} else if removed > 0 {
+		log.printf("caches: removed %d base images and toolchains that no build has used for long", removed)
 	}
 	for _, cache := range []*goCache{&opened.goBuild, &opened.goMod} {
 		if c.Cache != "" {
@@ -92,14 +95,6 @@ func (opened *caches) hold(entry, seen string) {
 	}
 }
 
-// trim discards what nobody has used for long, or not since the last time that
-// there was too much.
-func (opened *caches) trim(store interface {
-	Trim(now, since time.Time) (int, error)
-}) (int, error) {
-	return store.Trim(gocache.Time(opened.volume), gocache.ReadUsage(opened.volume).Kept)
-}
-
 // release ends what is left to end if the build goes no further.
 func (opened *caches) release() error {
 	err := errors.Join(opened.goBuild.held.Release(), opened.goMod.held.Release())
@@ -142,8 +137,8 @@ func (opened *caches) handOver(c *Config) *plan.Cache {
 }
 
 // useModules counts as a use of the modules that the source names. Where the
-// volume has another content of one, go commands would refuse it: then it is
-// taken away, or this build has a module cache of its own.
+// volume has another content of one, or a part of it, a go command would end
+// with an error: then it is taken away, or this build has a module cache of its own.
 func (opened *caches) useModules(c *Config, source *source) error {
 	if opened.goMod.held == nil {
 		return nil
@@ -152,15 +147,15 @@ func (opened *caches) useModules(c *Config, source *source) error {
 	for _, m := range modules.Private("*", source.goSums(opened.log)...) {
 		sums = append(sums, gocache.Sum{Version: m.Version, Files: m.Sum, Mod: m.ModSum})
 	}
-	different, removed := gocache.UseModules(opened.goMod.held, sums)
+	damages, removed := gocache.UseModules(opened.goMod.held, sums, opened.repository)
 	switch {
-	case len(different) == 0:
+	case len(damages) == 0:
 		return nil
 	case removed:
-		opened.log.printf("cache %s: %s has another hash than go.sum says, %d such modules are removed from it", opened.goMod.name, different[0], len(different))
+		opened.log.printf("cache %s: %s: %v, %d such modules are removed from it", opened.goMod.name, damages[0].Path, damages[0].Problem, len(damages))
 		return nil
 	}
-	opened.log.printf("cache %s is not used by this build: %s has another hash than go.sum says, and other builds use it", opened.goMod.name, different[0])
+	opened.log.printf("cache %s is not used by this build: %s: %v, and other builds use it", opened.goMod.name, damages[0].Path, damages[0].Problem)
 	return errors.Join(opened.goMod.held.Release(), opened.goMod.useOwn(c))
 }
 

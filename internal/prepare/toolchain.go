@@ -56,7 +56,6 @@ func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]s
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	t.trim()
 	if why == "" {
 		t.caches.hold(filepath.Join(string(t.store), image.digest.String()), filepath.Join(t.config.Toolchains, image.digest.String()))
 		p.Toolchain = &plan.Toolchain{Path: gocache.GoRoot, Tree: gocache.Toolchains(t.config.Toolchains).Tree(image.digest)}
@@ -104,17 +103,6 @@ func (t *toolchain) open() gocache.Toolchains {
 		return ""
 	}
 	return gocache.Toolchains(dir)
-}
-
-func (t *toolchain) trim() {
-	if t.store == "" {
-		return
-	}
-	if removed, err := t.caches.trim(t.store); err != nil {
-		t.log.printf("toolchains: removing old ones: %v", err)
-	} else if removed > 0 {
-		t.log.printf("toolchains: removed %d that no build has used for long", removed)
-	}
 }
 
 // recall is what is known of the base images already.

@@ -172,7 +172,7 @@ func (c *commits) build(ctx context.Context, source string) error {
 		return errors.Join(err, goBuild.Release())
 	}
 	version, _, _ := strings.Cut(strings.TrimPrefix(c.sum, "corp.example/library "), " ")
-	gocache.UseModules(goMod, []gocache.Sum{{Version: module.Version{Path: "corp.example/library", Version: version}}})
+	gocache.UseModules(goMod, []gocache.Sum{{Version: module.Version{Path: "corp.example/library", Version: version}}}, "")
 	tidying := gocache.Tidy(gocache.Budget{Volume: c.volume, Size: budget, Repository: filepath.Base(source), GoBuild: goBuild.Path(), GoMod: goMod.Path()})
 	build := exec.CommandContext(ctx, "go", "build", "-o", os.DevNull, ".")
 	build.Dir = source
