@@ -3,9 +3,6 @@ package volume
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,8 +16,6 @@ import (
 
 	"github.com/docker/go-units"
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/dirhash"
-	"golang.org/x/mod/zip"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 )
@@ -120,40 +115,15 @@ func random(size int) []byte {
 func (c *commits) newLibrary(t *testing.T, n int) {
 	t.Helper()
 	c.version = fmt.Sprintf("v1.0.%d", n)
-	id := module.Version{Path: "corp.example/library", Version: c.version}
-	source := filepath.Join("library", c.version)
-	c.write(t, filepath.Join(source, "go.mod"), []byte("module corp.example/library\n\ngo 1.24\n"))
-	c.write(t, filepath.Join(source, "library.go"), []byte("package library\n\nimport _ \"embed\"\n\n//go:embed data\nvar Data string\n"))
-	c.write(t, filepath.Join(source, "data"), random(libraryBytes))
-	at := filepath.Join("proxy", "corp.example", "library", "@v", c.version)
-	c.write(t, at+".info", []byte(`{"Version":"`+c.version+`"}`))
-	c.write(t, at+".mod", []byte("module corp.example/library\n\ngo 1.24\n"))
-	archive := filepath.Join(c.root, at+".zip")
-	file, err := os.Create(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(zip.CreateFromDir(file, id, filepath.Join(c.root, source)), file.Close()); err != nil {
-		t.Fatal(err)
-	}
-	sum, err := dirhash.HashZip(archive, dirhash.Hash1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mod := sha256.Sum256([]byte("module corp.example/library\n\ngo 1.24\n"))
-	line := sha256.Sum256([]byte(hex.EncodeToString(mod[:]) + "  go.mod\n"))
-	c.sum = fmt.Sprintf("corp.example/library %s %s\ncorp.example/library %s/go.mod h1:%s\n", c.version, sum, c.version, base64.StdEncoding.EncodeToString(line[:]))
-	if err := os.RemoveAll(filepath.Join(c.root, source)); err != nil {
-		t.Fatal(err)
-	}
+	c.sum = publish(t, c.proxy, c.version, random(libraryBytes))
 }
 
 // commit is a folder with the source of an app as it is now.
 func (c *commits) commit(t *testing.T, app string, n int) string {
 	t.Helper()
-	c.write(t, app+"/go.mod", []byte("module "+app+"\n\ngo 1.24\n\nrequire corp.example/library "+c.version+"\n"))
+	c.write(t, app+"/go.mod", []byte("module "+app+"\n\ngo 1.24\n\nrequire "+library+" "+c.version+"\n"))
 	c.write(t, app+"/go.sum", []byte(c.sum))
-	c.write(t, app+"/main.go", []byte("package main\n\nimport (\n\t\"net/http\"\n\n\t\"corp.example/library\"\n\n\t\""+app+"/asset\"\n)\n\n"+
+	c.write(t, app+"/main.go", []byte("package main\n\nimport (\n\t\"net/http\"\n\n\t\""+library+"\"\n\n\t\""+app+"/asset\"\n)\n\n"+
 		"func main() { _ = http.ListenAndServe(library.Data[:1]+asset.Data, nil) }\n"))
 	c.write(t, app+"/asset/asset.go", fmt.Appendf(nil, "package asset\n\nimport _ \"embed\"\n\n//go:embed data\nvar Data string // of commit %d\n", n))
 	c.write(t, app+"/asset/data", random(assetBytes))
@@ -171,8 +141,8 @@ func (c *commits) build(ctx context.Context, source string) error {
 	if err != nil {
 		return errors.Join(err, goBuild.Release())
 	}
-	version, _, _ := strings.Cut(strings.TrimPrefix(c.sum, "corp.example/library "), " ")
-	gocache.UseModules(goMod, []gocache.Sum{{Version: module.Version{Path: "corp.example/library", Version: version}}}, "")
+	version, _, _ := strings.Cut(strings.TrimPrefix(c.sum, library+" "), " ")
+	gocache.UseModules(goMod, []gocache.Sum{{Version: module.Version{Path: library, Version: version}}}, "")
 	tidying := gocache.Tidy(gocache.Budget{Volume: c.volume, Size: budget, Repository: filepath.Base(source), GoBuild: goBuild.Path(), GoMod: goMod.Path()})
 	build := exec.CommandContext(ctx, "go", "build", "-o", os.DevNull, ".")
 	build.Dir = source

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,6 +91,30 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 				}
 			}
 		}},
+		{name: "full of what a killed prepare has left", fault: func(t *testing.T, volume string) {
+			mountMemory(t, volume, "size=800m")
+			left := filepath.Join(volume, "bases", ".staging-1")
+			if err := os.MkdirAll(left, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, left, 700<<20)
+			old := time.Now().Add(-25 * time.Hour)
+			if err := os.Chtimes(left, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{name: "half a module, as after a node's crash", fault: func(t *testing.T, volume string) {
+			if err := os.Truncate(filepath.Join(volume, "go-mod", library+"@v1.0.0", "library.go"), 10); err != nil {
+				t.Fatal(err)
+			}
+			// So that what uses it is compiled, and the mark of the build that ended there.
+			if err := os.RemoveAll(filepath.Join(volume, "go-build")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(volume, "go-mod", ".unfinished-1"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, says: []string{"cache go-mod: " + library + "@v1.0.0: its files have another hash than it was downloaded with"}},
 		{name: "every file half-written", fault: func(t *testing.T, volume string) {
 			each(t, volume, func(path string, info fs.FileInfo) error {
 				if !info.Mode().IsRegular() {
@@ -154,8 +179,9 @@ func (s *site) newSource(t *testing.T, name string, n int) string {
 	t.Helper()
 	dir := s.mkdir(t, name)
 	for file, content := range map[string]string{
-		"go.mod":       "module example.com/app\n\ngo 1.24\n",
-		"main.go":      "package main\n\nimport \"example.com/app/word\"\n\nfunc main() { println(word.Word) }\n",
+		"go.mod":       "module example.com/app\n\ngo 1.24\n\nrequire " + library + " v1.0.0\n",
+		"go.sum":       s.goSum,
+		"main.go":      "package main\n\nimport (\n\t\"" + library + "\"\n\n\t\"example.com/app/word\"\n)\n\nfunc main() { println(word.Word, library.Data) }\n",
 		"word/word.go": fmt.Sprintf("package word\n\nconst Word = \"number %d\"\n", n),
 		"Dockerfile": "FROM golang:alpine AS build\nWORKDIR /src\nCOPY . .\nRUN CGO_ENABLED=0 go build -o /bin/app\n\n" +
 			"FROM gcr.io/distroless/static\nCOPY --from=build /bin/app /bin/app\nENTRYPOINT [\"/bin/app\"]\n",

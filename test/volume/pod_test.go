@@ -38,6 +38,8 @@ type site struct {
 	registry string
 	programs string // prepare and push
 	kaniko   string // its executor
+	proxy    string // a folder, of modules
+	goSum    string // of the library that sources need
 	task     tekton.Task
 }
 
@@ -47,6 +49,8 @@ func newSite(t *testing.T) *site {
 	server := httptest.NewServer(registry.New(registry.Logger(stdlog.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	s.registry = strings.TrimPrefix(server.URL, "http://")
+	s.proxy = s.mkdir(t, "proxy")
+	s.goSum = publish(t, s.proxy, "v1.0.0", []byte("some data"))
 	s.programs = s.mkdir(t, "programs")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.programs, "../../cmd/prepare", "../../cmd/push")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -243,7 +247,7 @@ func (p *pod) step(t *testing.T, name string) *exec.Cmd {
 		c.alone = true
 		c.Env = append(c.Env, "PATH=/kaniko", "USER=root") // of kaniko's image
 		c.Mounts = append(c.Mounts, mount{p.path("prepared"), "/slipway", true}, mount{p.path("built"), "/slipway-built", false},
-			mount{p.path("secrets"), "/slipway-secrets", true}, mount{p.kaniko, "/kaniko/executor", true})
+			mount{p.path("secrets"), "/slipway-secrets", true}, mount{p.kaniko, "/kaniko/executor", true}, mount{p.proxy, "/proxy", true})
 	case "push":
 		c.Mounts = append(c.Mounts, mount{p.path("prepared"), "/slipway", true}, mount{p.path("built"), "/slipway-built", true},
 			mount{filepath.Join(p.programs, "push"), "/ko-app/push", true}, mount{p.path("results"), "/results", false})
@@ -273,6 +277,8 @@ func (p *pod) expand(text string) []string {
 	given := map[string][]string{
 		"image": {p.registry + "/app"}, "cache-size": {p.size}, "skip-default-registry-fallback": {"true"},
 		"skip-unchanged":   {"false"}, // each run is to build
+		"go-proxy":         {"file:///proxy"},
+		"go-no-sum-db":     {"*"},
 		"registry-mirrors": {p.registry}, "registry-maps": {"gcr.io=" + p.registry}, "insecure-registries": {p.registry},
 	}
 	bound := map[string]string{"source": "/workspace/source"}
