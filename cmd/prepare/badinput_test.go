@@ -18,6 +18,18 @@ func TestBadInput(t *testing.T) {
 			func(_ *testing.T, w *world) { w.env["WORKSPACE_SOURCE_PATH"] = "/absent" },
 			"workspace source: open /absent: no such file or directory",
 		},
+		"nothing would be left of the build": {
+			func(_ *testing.T, w *world) { w.env["PARAM_PUSH"] = "false" },
+			`param push: with "false" nothing is left of the build; set the param oci-layout-path or tar-path too`,
+		},
+		"an output without its workspace": {
+			func(_ *testing.T, w *world) { w.env["PARAM_TAR_PATH"] = "app.tar" },
+			"param tar-path: the workspace output, where the image would go, is not bound",
+		},
+		"too many retries": {
+			func(_ *testing.T, w *world) { w.env["PARAM_PUSH_RETRY"] = "9" },
+			"param push-retry: 9 is no number from 0 to 8",
+		},
 		"no context": {
 			func(_ *testing.T, w *world) { w.env["PARAM_CONTEXT"] = "app" },
 			"no build context: the source workspace has no folder app; set the param context",

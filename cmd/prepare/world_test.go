@@ -86,6 +86,8 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"WORKSPACE_TOOLCHAINS_PATH":            w.path("cache", "toolchains"),
 		"PARAM_TOOLCHAIN_CACHE":                "true",
 		"PARAM_PUSH":                           "true",
+		"PARAM_PUSH_RETRY":                     "1",
+		"WORKSPACE_OUTPUT_PATH":                "",
 		"PARAM_SKIP_UNCHANGED":                 "true",
 		"PARAM_UNCHANGED_TTL":                  "336h",
 		"PARAM_UNCHANGED_REPOSITORY":           "",

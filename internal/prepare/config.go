@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/artifact"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
+	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -52,6 +53,8 @@ type Config struct {
 	UnchangedTTL        time.Duration `env:"PARAM_UNCHANGED_TTL"`        // 0 is for ever
 	UnchangedRepository string        `env:"PARAM_UNCHANGED_REPOSITORY"` // "" is the image's own
 	Push                bool          `env:"PARAM_PUSH, required"`
+	PushRetry           int           `env:"PARAM_PUSH_RETRY, required"`
+	Output              string        `env:"WORKSPACE_OUTPUT_PATH"`
 	OutputLayout        string        `env:"PARAM_OCI_LAYOUT_PATH"` // where else the image is to be; "" for nowhere
 	OutputTar           string        `env:"PARAM_TAR_PATH"`
 
@@ -148,6 +151,9 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 	if err := checkKanikoEnv(c.KanikoEnv); err != nil {
 		return nil, step.BadInput(fmt.Errorf("param kaniko-env: %w", err))
 	}
+	if err := (plan.Output{Workspace: c.Output, Layout: c.OutputLayout, Tar: c.OutputTar}).Check(c.Push); err != nil {
+		return nil, step.BadInput(err)
+	}
 	if c.UnchangedRepository != "" {
 		if _, err := name.NewRepository(c.UnchangedRepository); err != nil {
 			return nil, step.BadInput(fmt.Errorf("param unchanged-repository: %w", err))
@@ -158,7 +164,7 @@ func load(ctx context.Context, args []string, env envconfig.Lookuper) (*Config, 
 			return nil, step.BadInput(fmt.Errorf("param ignore-paths: %q is no absolute path", path))
 		}
 	}
-	for name, retries := range map[string]int{"image-download-retry": c.ImageDownloadRetry, "image-fs-extract-retry": c.FSExtractRetry} {
+	for name, retries := range map[string]int{"push-retry": c.PushRetry, "image-download-retry": c.ImageDownloadRetry, "image-fs-extract-retry": c.FSExtractRetry} {
 		if err := registry.CheckRetries(retries); err != nil {
 			return nil, step.BadInput(fmt.Errorf("param %s: %w", name, err))
 		}

@@ -80,6 +80,6 @@ func TestATagThatMayBeTheImagesOwn(t *testing.T) {
 		}
 	}
 	// What is not pushed needs no tag.
-	b.env["PARAM_PUSH"] = "false"
+	b.env["PARAM_PUSH"], b.env["PARAM_TAR_PATH"], b.env["WORKSPACE_OUTPUT_PATH"] = "false", "app.tar", t.TempDir()
 	b.prepare(t)
 }

@@ -75,7 +75,7 @@ func newDeclared(t *testing.T, before func(http.ResponseWriter, *http.Request) (
 		"WORKSPACE_SOURCE_PATH": b.path("source"), "WORKSPACE_CACHE_PATH": b.path("cache"), "WORKSPACE_SECRETS_PATH": b.path("secrets"),
 		"PREPARED_PATH": b.path("prepared"), "BUILT_PATH": b.path("built"), "SECRETS_PATH": b.path("secrets-for-run"),
 		"PARAM_IMAGE": b.host + "/team/app:v1", "PARAM_CONTEXT": ".", "PARAM_DOCKERFILE": "Dockerfile", "PARAM_TOOLCHAIN_CACHE": "false",
-		"PARAM_PUSH": "true", "PARAM_SKIP_UNCHANGED": "true", "PARAM_KANIKO_IMAGE": "kaniko:v1", "PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true",
+		"PARAM_PUSH": "true", "PARAM_PUSH_RETRY": "1", "PARAM_SKIP_UNCHANGED": "true", "PARAM_KANIKO_IMAGE": "kaniko:v1", "PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true",
 		"PARAM_REPRODUCIBLE": "true", "PARAM_SINGLE_SNAPSHOT": "true", "PARAM_SKIP_UNUSED_STAGES": "true", "PARAM_USE_NEW_RUN": "false",
 		"PARAM_IGNORE_VAR_RUN": "true", "PARAM_SNAPSHOT_MODE": "full", "PARAM_COMPRESSION_LEVEL": "1", "PARAM_KANIKO_VERBOSITY": "info",
 		"PARAM_IMAGE_DOWNLOAD_RETRY": "0", "PARAM_IMAGE_FS_EXTRACT_RETRY": "0", "PARAM_LOG_TIMESTAMP": "false", "PARAM_FORCE": "false",
@@ -207,7 +207,9 @@ var params = map[string]struct {
 	"PREPARED_PATH":                        {},
 	"BUILT_PATH":                           {},
 	"SECRETS_PATH":                         {},
-	"PARAM_PUSH":                           {"false", false},
+	"PARAM_PUSH":                           {}, // "false" wants another output: then nothing is looked up
+	"PARAM_PUSH_RETRY":                     {"3", false},
+	"WORKSPACE_OUTPUT_PATH":                {"ROOT/empty", false},
 	"PARAM_SKIP_UNCHANGED":                 {},
 	"PARAM_SKIP_UNUSED_STAGES":             {}, // "true" or an error
 	"--build-args":                         {"VERSION=2", true},
@@ -522,7 +524,7 @@ func TestRecordsThatAreNotTaken(t *testing.T) {
 		"an old image": {func(t *testing.T, b *declared) {
 			b.env["PARAM_UNCHANGED_TTL"] = "59m"
 			b.remember(t, b.put(t, "team/app:v1", 5))
-		}, "but 1h0m0s ago: the param unchanged-ttl says 59m0s"},
+		}, "s ago: the param unchanged-ttl says 59m0s"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()

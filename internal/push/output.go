@@ -14,42 +14,21 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
 	"github.com/slipway-ci/slipway/internal/tag"
 )
 
 // output leaves the image in the workspace output, for other tasks.
-type output struct {
-	workspace string // a folder, "" where none is bound
-	layout    string // in the workspace, "" for none
-	tar       string // in the workspace, "" for none
-}
-
-// check finds what is wrong with the params; push is whether the image is
-// pushed too.
-func (o output) check(push bool) error {
-	for param, path := range map[string]string{"oci-layout-path": o.layout, "tar-path": o.tar} {
-		switch {
-		case path == "":
-		case o.workspace == "":
-			return fmt.Errorf("param %s: the workspace output, where the image would go, is not bound", param)
-		case !filepath.IsLocal(path) || filepath.Clean(path) == ".":
-			return fmt.Errorf("param %s: %s is no path inside the workspace output", param, path)
-		}
-	}
-	if !push && o.layout == "" && o.tar == "" {
-		return errors.New(`param push: with "false" nothing is left of the build; set the param oci-layout-path or tar-path too`)
-	}
-	return nil
-}
+type output struct{ plan.Output }
 
 // write leaves the image, which is in the layout dir. Links in the workspace
 // are not followed out of it.
 func (o output) write(dir string, img v1.Image, destinations []tag.Destination, stderr io.Writer) error {
-	if o.layout == "" && o.tar == "" {
+	if o.Layout == "" && o.Tar == "" {
 		return nil
 	}
-	root, err := os.OpenRoot(o.workspace)
+	root, err := os.OpenRoot(o.Workspace)
 	if err != nil {
 		return fmt.Errorf("workspace output: %w", err)
 	}
@@ -57,17 +36,17 @@ func (o output) write(dir string, img v1.Image, destinations []tag.Destination, 
 	if err := checkLayers(dir, img); err != nil {
 		return fmt.Errorf("read the image that kaniko built: %w", err)
 	}
-	if o.layout != "" {
-		if err := writeLayout(root, o.layout, dir, img); err != nil {
-			return badOutput("oci-layout-path", o.layout, err)
+	if o.Layout != "" {
+		if err := writeLayout(root, o.Layout, dir, img); err != nil {
+			return badOutput("oci-layout-path", o.Layout, err)
 		}
-		fmt.Fprintf(stderr, "output: %s is the image's OCI layout\n", o.layout)
+		fmt.Fprintf(stderr, "output: %s is the image's OCI layout\n", o.Layout)
 	}
-	if o.tar != "" {
-		if err := writeTar(root, o.tar, img, destinations); err != nil {
-			return badOutput("tar-path", o.tar, err)
+	if o.Tar != "" {
+		if err := writeTar(root, o.Tar, img, destinations); err != nil {
+			return badOutput("tar-path", o.Tar, err)
 		}
-		fmt.Fprintf(stderr, "output: %s is the image, for docker load\n", o.tar)
+		fmt.Fprintf(stderr, "output: %s is the image, for docker load\n", o.Tar)
 	}
 	return nil
 }

@@ -96,8 +96,8 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err := registry.CheckRetries(c.PushRetry); err != nil {
 		return step.BadInput(fmt.Errorf("param push-retry: %w", err))
 	}
-	out := output{c.Output, c.Layout, c.Tar}
-	if err := out.check(c.Push); err != nil {
+	out := output{plan.Output{Workspace: c.Output, Layout: c.Layout, Tar: c.Tar}}
+	if err := out.Check(c.Push); err != nil {
 		return step.BadInput(err)
 	}
 	one, err := artifact.Parse(c.Artifact)
