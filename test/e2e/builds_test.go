@@ -235,6 +235,34 @@ func (s *site) pull(t *testing.T, repository, digest string) containers.Image {
 	return img
 }
 
+// filesOf lists everything in layers that is no folder, once; look is called
+// with each.
+func filesOf(t *testing.T, layers []containers.Layer, look func(file string, content io.Reader)) []string {
+	t.Helper()
+	var found []string
+	for _, layer := range layers {
+		content, err := layer.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for archive := tar.NewReader(content); ; {
+			header, err := archive.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if header.Typeflag != tar.TypeDir {
+				file := strings.TrimPrefix(header.Name, "/")
+				found = append(found, file)
+				look(file, archive)
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
 // holdsOnly wants an image to have these files on top of its base, its first
 // layer, and neither there nor in its configuration a word of how it was built.
 func holdsOnly(t *testing.T, img containers.Image, files ...string) {
@@ -248,37 +276,21 @@ func holdsOnly(t *testing.T, img containers.Image, files ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found []string
-	for _, layer := range layers[1:] {
-		content, err := layer.Uncompressed()
+	found := filesOf(t, layers[1:], func(file string, content io.Reader) {
+		if file != "bin/feed-agg" {
+			return
+		}
+		// A program holds names of its own; those of folders would be ours.
+		program, err := io.ReadAll(content)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for archive := tar.NewReader(content); ; {
-			header, err := archive.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			if header.Typeflag != tar.TypeDir {
-				found = append(found, strings.TrimPrefix(header.Name, "/"))
-			}
-			if header.Name == "bin/feed-agg" {
-				// A program holds names of its own; those of folders would be ours.
-				program, err := io.ReadAll(archive)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, trace := range []string{"/workspace/", "/slipway-", "/go/pkg/mod/"} {
-					if bytes.Contains(program, []byte(trace)) {
-						t.Errorf("%s knows of %s", header.Name, trace)
-					}
-				}
+		for _, trace := range []string{"/workspace/", "/slipway-", "/go/pkg/mod/"} {
+			if bytes.Contains(program, []byte(trace)) {
+				t.Errorf("%s knows of %s", file, trace)
 			}
 		}
-	}
-	slices.Sort(found)
+	})
 	if !slices.Equal(found, files) {
 		t.Errorf("the image holds %q on top of its base, want %q", found, files)
 	}

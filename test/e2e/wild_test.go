@@ -3,9 +3,12 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"flag"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,7 +39,7 @@ var refused = map[string]string{
 func TestWild(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.pushWildBases(t)
+	bases := s.pushWildBases(t)
 	s.secret(t, "secrets", "", map[string]string{"netrc": "machine corp.example login robot password anchor\n"})
 	app := s.appFrom(t, flow.App{Name: "wild"}, filepath.Join("testdata", "wild-app"))
 	folders, err := os.ReadDir(filepath.Join("testdata", "wild"))
@@ -106,6 +109,8 @@ func TestWild(t *testing.T) {
 				t.Error(log)
 			case want != "" && (run.IsSuccessful() || !strings.Contains(log, want)):
 				t.Errorf("want it refused with %q\n%s", want, log)
+			case want == "":
+				holds(t, s.pullTag(t, "wild", name), bases, filepath.Join("testdata", "wild", name, "files.txt"))
 			}
 			for _, result := range run.Status.Results {
 				if result.Name == "build-report" {
@@ -116,11 +121,40 @@ func TestWild(t *testing.T) {
 	}
 }
 
+var update = flag.Bool("update", false, "write what images hold to their files.txt")
+
+// holds compares what an image has on top of its base with a list.
+func holds(t *testing.T, img containers.Image, bases map[containers.Hash]bool, list string) {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers = slices.DeleteFunc(layers, func(layer containers.Layer) bool {
+		digest, err := layer.Digest()
+		return err != nil || bases[digest]
+	})
+	got := strings.Join(filesOf(t, layers, func(string, io.Reader) {}), "\n") + "\n"
+	if *update {
+		if err := os.WriteFile(list, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("on top of its base the image has\n%s\nwant\n%s\n(-update writes %s)", got, want, list)
+	}
+}
+
 // pushWildBases gives the registry the base images under the names that the
 // Dockerfiles have for them: all are the local cluster's stand-ins, with
-// stand-ins for package managers.
-func (s *site) pushWildBases(t *testing.T) {
+// stand-ins for package managers. It returns the digests of their layers.
+func (s *site) pushWildBases(t *testing.T) map[containers.Hash]bool {
 	t.Helper()
+	bases := map[containers.Hash]bool{}
 	manager := packageManager(s.servePackages(t))
 	tools := map[string]string{"sbin/apk": manager, "usr/bin/apt-get": manager, "usr/sbin/adduser": addUser}
 	golang := with(t, s.pullTag(t, "library/golang", "alpine"), tools)
@@ -142,7 +176,15 @@ func (s *site) pushWildBases(t *testing.T) {
 	} {
 		repository, tag, _ := strings.Cut(tag, ":")
 		s.push(t, repository, tag, img)
+		manifest, err := img.Manifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, layer := range manifest.Layers {
+			bases[layer.Digest] = true
+		}
 	}
+	return bases
 }
 
 // configured is an image with another WORKDIR and ONBUILD.
