@@ -25,6 +25,9 @@ type Options struct {
 	// Mounted are the absolute paths kaniko neither fills nor keeps: what is
 	// mounted in its container, and its own folder.
 	Mounted []string
+	// ModCache is the absolute path of the module cache that RUN finds, a link
+	// to the one that is kept; "" for none.
+	ModCache string
 	// Pin returns the reference to build from for an image as the Dockerfile
 	// names it, variables expanded. It is called once for each image and
 	// platform that the target needs.
@@ -73,7 +76,7 @@ type Derived struct {
 type Change struct {
 	Line int    // in the source
 	Old  string // "" for what was added
-	New  string
+	New  string // "" for what was removed
 	Why  string
 }
 
@@ -115,6 +118,7 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.dropCacheMounts()
 	if err := d.movePaths(); err != nil {
 		return nil, err
 	}
@@ -165,6 +169,14 @@ func (d *derivation) replace(i *instruction, word span, text, why string) {
 	d.edited[place] = true
 	d.edits = append(d.edits, e)
 	d.changes = append(d.changes, Change{Line: i.line, Old: i.raw(word), New: text, Why: why})
+}
+
+// remove takes a flag of i away, and the blank after it.
+func (d *derivation) remove(i *instruction, flag span, why string) {
+	if end := flag.end; end < len(i.text) && i.text[end] == ' ' && i.at[end] == i.at[end-1]+1 {
+		flag.end++
+	}
+	d.replace(i, flag, "", why)
 }
 
 // insertAfter puts a line after a FROM.

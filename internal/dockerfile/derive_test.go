@@ -71,7 +71,7 @@ func testFolders(t *testing.T, root string) {
 var mounted = []string{"/workspace", "/workspace/source", "/tekton/run", "/tekton", "/var/run", "/slipway", "/kaniko", "/dev", "/proc", "/sys"}
 
 func caseOptions(t *testing.T, dir string) Options {
-	o := Options{Platform: "linux/amd64", Mounted: mounted}
+	o := Options{Platform: "linux/amd64", Mounted: mounted, ModCache: "/go/pkg/mod"}
 	text, err := os.ReadFile(filepath.Join(dir, "options.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return o

@@ -21,6 +21,8 @@ type place struct {
 	of   int // the stage whose file system it is in; none for an image's
 	vars variables
 	full string // absolute; "" where only the base image knows
+
+	mount mount // of a bound path
 }
 
 type role int
@@ -112,11 +114,14 @@ func (d *derivation) trace(n *node) {
 		return &value
 	}
 	for _, i := range n.program {
-		use := func(role role, of int, word span, folder string) string {
-			p := place{in: i, role: role, word: word, of: of, vars: vars}
-			p.full = d.resolve(p, i.raw(word), folder)
+		add := func(p place, folder string) string {
+			p.in, p.vars = i, vars
+			p.full = d.resolve(p, i.raw(p.word), folder)
 			n.places = append(n.places, p)
 			return p.full
+		}
+		use := func(role role, of int, word span, folder string) string {
+			return add(place{role: role, word: word, of: of}, folder)
 		}
 		switch c := i.command.(type) {
 		case *instructions.ArgCommand:
@@ -151,7 +156,7 @@ func (d *derivation) trace(n *node) {
 			use(destination, n.index, i.args[len(i.args)-1], folder)
 		case *instructions.RunCommand:
 			for _, target := range i.mountTargets() {
-				use(bound, n.index, target, folder)
+				add(place{role: bound, word: target.word, of: n.index, mount: target.mount}, folder)
 			}
 		}
 		for _, source := range contextSources(i) {
@@ -192,7 +197,7 @@ func (d *derivation) startFolder(n *node, end func(parent *node) string) string 
 // it depends on what only the base image knows.
 func (d *derivation) resolve(p place, raw, folder string) string {
 	word := raw
-	if p.in.json {
+	if p.in.json && p.role != bound { // a flag is no part of the list
 		if err := json.Unmarshal([]byte(raw), &word); err != nil {
 			return ""
 		}
