@@ -66,6 +66,9 @@ type Derived struct {
 	Notes []Note
 	// Bases are the images that the target needs; one may be there twice.
 	Bases []Base
+	// Modules is the first instruction to which it matters that the module
+	// cache is a link to the kept one; nil if there is none, and it can be.
+	Modules *Note
 
 	name       string
 	source     []byte
@@ -118,7 +121,10 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.dropCacheMounts()
+	modules := d.modules()
+	if modules == nil {
+		d.dropCacheMounts()
+	}
 	if err := d.movePaths(); err != nil {
 		return nil, err
 	}
@@ -135,6 +141,7 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 		Secrets: secrets,
 		Notes:   d.notes(),
 		Bases:   d.bases(),
+		Modules: modules,
 
 		name:       f.name,
 		source:     f.source,

@@ -140,6 +140,9 @@ func report(d *Derived, pins []string) string {
 	for _, c := range d.Changes {
 		fmt.Fprintf(&b, "change %d: %s -> %s: %s\n", c.Line, c.Old, c.New, c.Why)
 	}
+	if d.Modules != nil {
+		fmt.Fprintf(&b, "modules of the image: %s\n", d.Modules)
+	}
 	for _, n := range d.Notes {
 		fmt.Fprintf(&b, "note %d: %s\n", n.Line, n.Text)
 	}

@@ -113,7 +113,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := caches.share(c, source.name, derived.OtherUser(), log); err != nil {
 		return err
 	}
-	settings := goSettings(c)
+	settings := goSettings(c, derived)
 	given := buildArgs(c, derived, settings)
 	p, err := decide(c, host, source, derived, caches, bases, given)
 	if err != nil {
@@ -139,6 +139,10 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	}
 	if err := fetchPrivate(ctx, c, source, caches.goMod.dir, log); err != nil {
 		return err
+	}
+	if derived.Modules != nil {
+		log.printf("modules: the module cache is the image's own: %s:%s", source.name, derived.Modules)
+		fetchAll(ctx, c, source, caches.goMod, log)
 	}
 	// Not as an ARG: a file that cannot be written fails a build, and this
 	// way only those read of it who can write it.
@@ -185,11 +189,19 @@ func mounted(c *Config, host Host) []string {
 	return slices.Compact(paths)
 }
 
-// goSettings are for every go command of the build.
-func goSettings(c *Config) map[string]string {
-	settings := map[string]string{"GOCACHE": goBuildCache(c), "GOMODCACHE": goModCache}
-	if c.GoProxy != "" {
+// goSettings are for every go command of the build. Where the module cache is
+// the image's own, it is where Go has it.
+func goSettings(c *Config, derived *dockerfile.Derived) map[string]string {
+	settings := map[string]string{"GOCACHE": goBuildCache(c)}
+	if derived.Modules == nil {
+		settings["GOMODCACHE"] = goModCache
+	}
+	switch {
+	case c.GoProxy == "":
+	case derived.Modules == nil:
 		settings["GOPROXY"] = c.GoProxy
+	default:
+		settings["GOPROXY"] = keptFirst(c, c.GoProxy)
 	}
 	if noSumDB := joinPatterns(c.GoNoSumDB, c.GoPrivate); noSumDB != "" {
 		settings["GONOSUMDB"] = noSumDB
@@ -244,6 +256,10 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	p.Files = []plan.File{
 		{Path: filepath.Join(goTelemetry[0], "mode"), Content: "off\n"},
 	}
+	ignored := slices.Concat([]string{goModCache}, goTelemetry, c.IgnorePaths)
+	if derived.Modules != nil {
+		p.Links[0].Path, ignored = keptModules(c), ignored[1:]
+	}
 
 	var err error
 	if p.Layers, err = c.layers(derived); err != nil {
@@ -265,7 +281,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		BuildArgs:                   args,
 		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
 		Labels:                      c.Labels,
-		IgnorePaths:                 slices.Concat([]string{goModCache}, goTelemetry, c.IgnorePaths),
+		IgnorePaths:                 ignored,
 		SingleSnapshot:              c.SingleSnapshot,
 		UseNewRun:                   c.UseNewRun,
 		IgnoreVarRun:                c.IgnoreVarRun,

@@ -76,6 +76,13 @@ func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]s
 // has since 1.21, or else into root's own file.
 func (t *toolchain) place(p *plan.Plan, found *gocache.Toolchain, settings map[string]string) {
 	inGo := found != nil && found.Env != ""
+	if t.derived.Modules != nil && t.config.GoProxy == "" {
+		env := ""
+		if inGo {
+			env = found.Env
+		}
+		t.keptFirst(env, settings)
+	}
 	switch {
 	case p.Toolchain != nil:
 		p.Ignore(gocache.GoRoot)
@@ -187,7 +194,7 @@ func (t *toolchain) find(ctx context.Context, known map[v1.Hash]*gocache.Toolcha
 	if note := t.derived.ReachesFile(goEnv); note != nil {
 		return nil, nil, cmp.Or(why, t.name+":"+note.String())
 	}
-	if t.store == "" && !t.derived.NamesGoEnv() && !t.bases.namesGoEnv() {
+	if t.store == "" && t.derived.Modules == nil && !t.derived.NamesGoEnv() && !t.bases.namesGoEnv() {
 		// The other place for settings is as good then, and looking would take
 		// a while in each build.
 		return nil, nil, why
