@@ -40,6 +40,9 @@ type Options struct {
 	// from the build context; nil for nothing. It is not asked for patterns
 	// and URLs. Without it nothing is checked.
 	Source func(path string) *SourceError
+	// Has reports whether the build context has files at path, relative to it,
+	// once .dockerignore has had its say. Without it nothing is looked for.
+	Has func(path string) bool
 	// Secrets are the ids of the secrets that a RUN may mount.
 	Secrets []string
 }

@@ -95,6 +95,9 @@ func caseOptions(t *testing.T, dir string) Options {
 		return nil, nil
 	}
 	if given.Context != nil {
+		o.Has = func(path string) bool {
+			return slices.ContainsFunc(given.Context, func(file string) bool { return within(file, path) })
+		}
 		o.Source = func(path string) *SourceError {
 			if slices.Contains(given.Context, path) {
 				return nil

@@ -49,7 +49,7 @@ func (d *derivation) modules() *Note {
 				}
 			case p.role == bound && within(p.full, kept):
 				return note(p.in, "mounts files at %s", p.full)
-			case p.role == destination && within(p.full, kept):
+			case p.role == destination && (within(p.full, kept) || d.brings(n, p, kept) != ""):
 				return note(p.in, "copies to %s", p.full)
 			case p.role == workdir && within(p.full, kept):
 				return note(p.in, "makes %s", p.full)

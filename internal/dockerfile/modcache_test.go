@@ -24,6 +24,7 @@ func TestModules(t *testing.T) {
 		"tools over all":            {"FROM tonistiigi/xx AS xx\nFROM golang\nCOPY --from=xx / /\nRUN go build", ""},
 		"tools elsewhere":           {"FROM tonistiigi/xx AS xx\nFROM golang\nCOPY --from=xx / /xx\nRUN go build", "3: COPY copies from the module cache"},
 		"copies to it":              {"FROM golang\nCOPY modules/ /go/pkg/mod/\nRUN go build", "2: COPY copies to /go/pkg/mod"},
+		"brings files to it":        {"FROM golang\nCOPY go/ /go/\nRUN go build", "2: COPY copies to /go"},
 		"files mounted in it":       {"FROM golang\nRUN --mount=type=bind,source=modules,target=/go/pkg/mod go build", "2: RUN mounts files at /go/pkg/mod"},
 		"works in it":               {"FROM golang\nWORKDIR /go/pkg/mod/corp.example\nRUN ls", "2: WORKDIR makes /go/pkg/mod/corp.example"},
 		"empties it":                {"FROM golang\nRUN go build -o /app && rm -rf /go/pkg/mod/cache", "2: RUN removes files of the module cache"},
@@ -35,7 +36,10 @@ func TestModules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d, _, err := derive(t.Context(), []byte(tc.source), Options{Platform: "linux/amd64", Mounted: mounted, ModCache: "/go/pkg/mod"})
+			d, _, err := derive(t.Context(), []byte(tc.source), Options{
+				Platform: "linux/amd64", Mounted: mounted, ModCache: "/go/pkg/mod",
+				Has: func(path string) bool { return path == "go/pkg/mod" },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

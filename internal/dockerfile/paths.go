@@ -41,6 +41,9 @@ func (d *derivation) movePaths() error {
 	moves := moves{}
 	for _, n := range d.needed() {
 		for _, p := range n.places {
+			if err := d.checkBrought(n, p); err != nil {
+				return err
+			}
 			mount := d.mount(p.full)
 			if mount == "" || p.role == copied {
 				continue
@@ -74,6 +77,28 @@ func (d *derivation) movePaths() error {
 	for _, n := range d.needed() {
 		if err := d.rewrite(n, moves); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// ofEveryContainer are mounts that hide what an image has there from whatever
+// runs in it.
+var ofEveryContainer = strings.Fields("/dev /proc /sys /etc/hosts /etc/hostname /etc/resolv.conf")
+
+// checkBrought refuses to copy a folder of the build context to one above a
+// mounted path if it has files for that, of which kaniko would say nothing.
+func (d *derivation) checkBrought(n *node, p place) error {
+	for _, mount := range d.options.Mounted {
+		file := d.brings(n, p, path.Clean(mount))
+		switch {
+		case file == "":
+		case slices.Contains(ofEveryContainer, mount):
+			d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("kaniko drops %s, which %s puts into %s: that is a mount of each container", file, p.in.keyword(), mount)})
+		default:
+			return d.file.errorAt(p.in.line,
+				fmt.Sprintf("kaniko would drop %s, which %s puts into %s: that is a mount of the build pod", file, p.in.keyword(), mount),
+				"copy to another directory, such as /app, or name "+file+" in .dockerignore")
 		}
 	}
 	return nil

@@ -65,7 +65,7 @@ func (d *derivation) reaches(full string, toolchain bool) *Note {
 				}
 			case p.role == copied && (covers(p.full, full) || within(p.full, full)):
 				return note(p.in, "copies from %s", full)
-			case p.role == destination && (within(p.full, full) || above):
+			case p.role == destination && (within(p.full, full) || above || d.brings(n, p, full) != ""):
 				return note(p.in, "copies to %s", p.full)
 			case p.role == workdir && (within(p.full, full) || above && n.final):
 				return note(p.in, "makes %s", p.full)

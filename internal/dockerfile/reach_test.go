@@ -38,11 +38,16 @@ func TestReaches(t *testing.T) {
 		"copies from an image's":    {"FROM alpine\nCOPY --from=golang /usr/local/go/ /usr/local/go/", "2: COPY copies from /usr/local/go"},
 		"its place in a last stage": {"FROM golang AS build\nFROM alpine\nWORKDIR /usr/local\nCOPY --from=build /app app", "3: WORKDIR makes /usr/local"},
 		"its programs in the image": {"FROM golang\nRUN rm /usr/local/go/bin/gofmt", "2: RUN names /usr/local/go/bin/gofmt"},
+		"brings files to it":        {"FROM golang AS build\nCOPY rootfs /" + final, "2: COPY copies to /"},
+		"brings none":               {"FROM golang AS build\nCOPY other /" + final, ""},
 		"PATH of the image":         {"FROM golang\nENV PATH=/usr/local/go/bin:$PATH\nRUN go build", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d, _, err := derive(t.Context(), []byte(tc.source), Options{Platform: "linux/amd64", Mounted: mounted, BuildArgs: map[string]string{"GIVEN": goRoot}})
+			d, _, err := derive(t.Context(), []byte(tc.source), Options{
+				Platform: "linux/amd64", Mounted: mounted, BuildArgs: map[string]string{"GIVEN": goRoot},
+				Has: func(path string) bool { return path == "rootfs/usr/local/go" },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -105,6 +105,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		Pin:       bases.pin,
 		Config:    bases.config,
 		Source:    source.check,
+		Has:       source.has,
 		Secrets:   slices.Sorted(maps.Keys(secrets)),
 	})
 	if err != nil {
