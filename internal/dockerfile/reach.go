@@ -182,18 +182,38 @@ func (n *node) names(expression *regexp.Regexp) bool {
 }
 
 // OtherUser is the line of the first USER, in the stages that the target
-// needs, that makes RUN another user than root; 0 for none.
+// needs, that makes a RUN another user's than root, or of the FROM whose image
+// does; 0 for none.
 func (d *Derived) OtherUser() int {
+	lines := map[int]int{} // stage → where its user at its end comes from; 0 for root
 	for _, n := range d.derivation.needed() {
+		line := 0
+		switch {
+		case n.parent != none:
+			line = lines[n.parent]
+		case n.image != nil && !IsRoot(n.image.User):
+			line = n.from.line
+		}
 		for _, i := range n.program {
-			c, ok := i.command.(*instructions.UserCommand)
-			if !ok {
-				continue
-			}
-			if user, _, _ := strings.Cut(c.User, ":"); user != "root" && user != "0" {
-				return i.line
+			switch c := i.command.(type) {
+			case *instructions.UserCommand:
+				if line = i.line; IsRoot(c.User) {
+					line = 0
+				}
+			case *instructions.RunCommand:
+				if line > 0 {
+					return line
+				}
 			}
 		}
+		lines[n.index] = line
 	}
 	return 0
+}
+
+// IsRoot reports whether user, as USER and an image's configuration name one,
+// is root.
+func IsRoot(user string) bool {
+	name, _, _ := strings.Cut(user, ":")
+	return name == "" || name == "root" || name == "0"
 }

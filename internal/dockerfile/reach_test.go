@@ -1,6 +1,9 @@
 package dockerfile
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 func TestReaches(t *testing.T) {
 	t.Parallel()
@@ -57,6 +60,40 @@ func TestReaches(t *testing.T) {
 			}
 			if got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestOtherUser(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		source, user string // user is the base image's
+		want         int
+	}{
+		"root":                  {"FROM golang\nRUN go build", "", 0},
+		"root by name":          {"FROM golang\nUSER root:root\nRUN go build\nUSER 0\nRUN go build", "root", 0},
+		"USER":                  {"FROM golang\nRUN true\nUSER nobody\nRUN go build", "", 3},
+		"USER by variable":      {"FROM golang\nARG UID=7\nUSER $UID\nRUN go build", "", 3},
+		"USER of the image":     {"FROM golang\nRUN go build\nUSER nobody\nCMD [\"app\"]", "", 0},
+		"the base's":            {"FROM golang\nCOPY . .\nRUN go build", "1001", 1},
+		"the base's, not run":   {"FROM golang\nUSER root\nRUN go build", "1001", 0},
+		"the base's base's":     {"FROM golang AS base\nFROM base\nRUN go build", "1001:0", 1},
+		"of the stage above":    {"FROM golang AS base\nUSER nobody\nFROM base\nRUN go build", "", 2},
+		"back to root":          {"FROM golang AS base\nUSER nobody\nFROM base\nUSER root\nRUN go build", "", 0},
+		"of a stage not needed": {"FROM golang AS other\nUSER nobody\nRUN true\nFROM golang\nRUN go build", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _, err := derive(t.Context(), []byte(tc.source), Options{
+				Platform: "linux/amd64", Mounted: mounted,
+				Config: func(context.Context, string) (*ImageConfig, error) { return &ImageConfig{User: tc.user}, nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := d.OtherUser(); got != tc.want {
+				t.Errorf("line %d, want %d", got, tc.want)
 			}
 		})
 	}

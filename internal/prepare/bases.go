@@ -260,8 +260,7 @@ func (b *bases) namesGoEnv() bool {
 		if err != nil {
 			return true
 		}
-		user, _, _ := strings.Cut(config.Config.User, ":")
-		if user != "" && user != "root" && user != "0" {
+		if !dockerfile.IsRoot(config.Config.User) {
 			return true
 		}
 		for _, variable := range config.Config.Env {
@@ -288,7 +287,7 @@ func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, 
 		if err != nil {
 			return nil, err
 		}
-		return &dockerfile.ImageConfig{Env: file.Config.Env, WorkingDir: file.Config.WorkingDir, OnBuild: file.Config.OnBuild}, nil
+		return &dockerfile.ImageConfig{Env: file.Config.Env, WorkingDir: file.Config.WorkingDir, User: file.Config.User, OnBuild: file.Config.OnBuild}, nil
 	}
 	return nil, fmt.Errorf("%s is not among the images that were asked for", ref)
 }

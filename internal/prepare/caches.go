@@ -165,9 +165,10 @@ func (opened *caches) useModules(c *Config, source *source) error {
 }
 
 // share makes sure that RUN instructions of users other than root can use the
-// caches; line is where the first such user comes in. To read what root made is
-// not enough: go commands fail where a folder of the module cache is root's, and
-// when they cannot note the day of trimming in the build cache.
+// caches; line is where the first such user comes in, a USER's or that of a FROM
+// whose image has one. To read what root made is not enough: go commands fail
+// where a folder of the module cache is root's, and when they cannot note the
+// day of trimming in the build cache.
 func (opened *caches) share(c *Config, dockerfile string, line int, log *log) error {
 	if line == 0 {
 		return nil

@@ -66,6 +66,12 @@ func (s *site) path(name string) string { return filepath.Join(s.root, name) }
 
 func (s *site) put(t *testing.T, image string, files map[string]string) {
 	t.Helper()
+	s.putAs(t, image, "", files)
+}
+
+// putAs stores an image with a user of its own.
+func (s *site) putAs(t *testing.T, image, user string, files map[string]string) {
+	t.Helper()
 	var content bytes.Buffer
 	archive := tar.NewWriter(&content)
 	for name, text := range files {
@@ -87,7 +93,7 @@ func (s *site) put(t *testing.T, image string, files map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: mustConfig(t, img).RootFS}); err != nil {
+	if img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{User: user}, RootFS: mustConfig(t, img).RootFS}); err != nil {
 		t.Fatal(err)
 	}
 	tag, err := name.NewTag(s.registry + "/library/" + image)
@@ -281,6 +287,19 @@ func TestGoBeforeItHadSettingsOfItsOwn(t *testing.T) {
 	for _, path := range []string{"/usr/local/go", "/root/.config/go"} {
 		if !slices.Contains(p.Args, "--ignore-path="+path) {
 			t.Errorf("kaniko is not told to ignore %s: %q", path, p.Args)
+		}
+	}
+}
+
+func TestGoOfABaseWithAUserOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.putAs(t, "golang:old", "1001", map[string]string{"usr/local/go/bin/go": "old"})
+	const warning = "Dockerfile:1: go commands of this user do not find the caches, as the settings are in root's go/env file\n"
+	for user, want := range map[string]bool{"": true, "USER root\n": false} {
+		_, log := s.run(t, "FROM golang:old\n"+user+"RUN go build\n")
+		if strings.Contains(log, warning) != want {
+			t.Errorf("with %q:\n%s", user, log)
 		}
 	}
 }
