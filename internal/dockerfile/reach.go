@@ -139,9 +139,30 @@ func cutAny(s, chars string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// settingsElsewhere is what makes Go look for a user's settings in another
-// place than root's, or writes to that place.
-var settingsElsewhere = regexp.MustCompile(`\b(?:HOME|XDG_CONFIG_HOME|GOENV)\b|\bgo\s+env\s[^;&|\n]*-[wu]\b`)
+// userFile are the variables that make Go look for a user's settings in another
+// place than root's, and settingsElsewhere what sets them or writes to that place.
+var (
+	userFile          = []string{"HOME", "XDG_CONFIG_HOME", "GOENV"}
+	settingsElsewhere = regexp.MustCompile(`\b(?:` + strings.Join(userFile, "|") + `)\b|\bgo\s+env\s[^;&|\n]*-[wu]\b`)
+)
+
+// otherGo is what has go commands be those of another Go than the one that is
+// installed.
+var otherGo = regexp.MustCompile(`\bGOTOOLCHAIN[=\s]+["']?(?:auto|path|go1)|\bgolang\.org/dl/`)
+
+// OtherGo is the first instruction, in the stages that the target needs, that
+// brings a Go with a go.env file of its own; nil for none. A go.mod can too,
+// where GOTOOLCHAIN lets it.
+func (d *Derived) OtherGo() *Note {
+	for _, n := range d.derivation.needed() {
+		for _, i := range n.program {
+			if match := otherGo.FindString(i.text + heredocText(i)); match != "" {
+				return &Note{i.line, i.keyword() + " names " + match}
+			}
+		}
+	}
+	return nil
+}
 
 // goFlags is how a RUN gets flags for its go commands that are none of go.env's.
 var goFlags = regexp.MustCompile(`\bGOFLAGS\b`)
@@ -159,10 +180,12 @@ func (d *Derived) NamesGoFlags() bool {
 
 // NamesGoEnv reports whether it matters to an instruction, in the stages that
 // the target needs, if settings of Go are in root's own file of them or in
-// Go's.
+// Go's: for what it has, or for what its base image has.
 func (d *Derived) NamesGoEnv() bool {
 	for _, n := range d.derivation.needed() {
-		if n.names(settingsElsewhere) {
+		env := n.baseEnv()
+		set := func(name string) bool { _, ok := env[name]; return ok }
+		if n.names(settingsElsewhere) || slices.ContainsFunc(userFile, set) {
 			return true
 		}
 	}

@@ -248,31 +248,6 @@ func (b *bases) layers(needed []dockerfile.Base) ([]string, error) {
 	return layers, nil
 }
 
-// namesGoEnv is what [dockerfile.Derived.NamesGoEnv] is, of what the base
-// images bring along. An image that cannot be read counts.
-func (b *bases) namesGoEnv() bool {
-	for _, one := range b.found {
-		img, err := b.inUse.Image(one.digest)
-		if err != nil {
-			return true
-		}
-		config, err := img.ConfigFile()
-		if err != nil {
-			return true
-		}
-		if !dockerfile.IsRoot(config.Config.User) {
-			return true
-		}
-		for _, variable := range config.Config.Env {
-			switch name, _, _ := strings.Cut(variable, "="); name {
-			case "HOME", "XDG_CONFIG_HOME", "GOENV":
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // config is what an image brings along, by its reference as pin gave it. It is
 // what [dockerfile.Options].Config wants.
 func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, error) {

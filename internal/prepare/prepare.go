@@ -29,6 +29,7 @@ import (
 const (
 	goModCache   = "/go/pkg/mod"
 	goUserConfig = "/root/.config/go"
+	goUserEnv    = goUserConfig + "/env"
 )
 
 // goBuildCache is where RUN instructions find Go's build cache: the same path in

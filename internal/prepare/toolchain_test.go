@@ -304,6 +304,40 @@ func TestGoOfABaseWithAUserOfItsOwn(t *testing.T) {
 	}
 }
 
+// A Go that a build downloads does not read the base's go.env.
+func TestSettingsForAnotherGo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const warning = "Dockerfile:2: ENV names GOTOOLCHAIN=auto: the caches are found by the base image's Go alone, as the settings are in its go.env file\n"
+	for change, want := range map[string]struct{ root, warned bool }{
+		"":                                      {true, false},
+		"ENV GOTOOLCHAIN=auto":                  {true, false},
+		"RUN go install golang.org/dl/go1.26.0": {true, false},
+		"ENV GOTOOLCHAIN=auto\nUSER nobody":     {false, true},
+		"ENV GOTOOLCHAIN=auto\nRUN go env -w CGO_ENABLED=0": {false, true},
+		"ENV GOTOOLCHAIN=auto\nCOPY env /root/.config/go/":  {false, true},
+		"ENV GOTOOLCHAIN=local\nUSER nobody":                {false, false},
+		"ENV HOME=/home/me":                                 {false, false},
+	} {
+		if err := os.WriteFile(s.path("source/env"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, log := s.run(t, strings.Replace(build, "COPY . .", change, 1))
+		if carrier(t, p).Path != "/usr/local/go/go.env" {
+			t.Errorf("with %q the settings are in %s", change, carrier(t, p).Path)
+		}
+		root := slices.ContainsFunc(p.Files, func(f plan.File) bool {
+			return f.Path == "/root/.config/go/env" && strings.Contains(f.Content, "GOMODCACHE=/go/pkg/mod\n")
+		})
+		if ignored := slices.Contains(p.Args, "--ignore-path=/root/.config/go"); root != want.root || ignored != want.root {
+			t.Errorf("with %q root's file: %t, ignored: %t", change, root, ignored)
+		}
+		if strings.Contains(log, warning) != want.warned {
+			t.Errorf("with %q:\n%s", change, log)
+		}
+	}
+}
+
 func TestADamagedToolchainIsKeptAnew(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
