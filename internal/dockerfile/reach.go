@@ -31,6 +31,21 @@ func (d *derivation) bases() []Base {
 	return bases
 }
 
+// CopiesTo finds the first COPY or ADD, in the stages that the target needs,
+// that puts files at an ignored path, which may be a pattern as kaniko has them,
+// or into it; nil for none.
+func (d *Derived) CopiesTo(ignored string) *Note {
+	depth := strings.Count(ignored, "/")
+	for _, n := range d.derivation.needed() {
+		for _, p := range n.places {
+			if p.role == destination && (strings.Count(p.full, "/") >= depth && covers(ignored, p.full) || d.derivation.brings(n, p, ignored) != "") {
+				return &Note{p.in.line, p.in.keyword() + " copies to " + p.full}
+			}
+		}
+	}
+	return nil
+}
+
 // goRootVariable is how a script asks for the toolchain's place without naming
 // it, and toolInstall what puts programs there.
 var (

@@ -98,3 +98,37 @@ func TestOtherUser(t *testing.T) {
 		})
 	}
 }
+
+func TestCopiesTo(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		instruction, ignored string
+		want                 string // "" for nothing
+	}{
+		"a file in it":        {"COPY env /root/.config/go/env", "/root/.config/go", "2: COPY copies to /root/.config/go/env"},
+		"to it":               {"ADD config /root/.config/go", "/root/.config/go", "2: ADD copies to /root/.config/go"},
+		"by pattern":          {"COPY env /home/me/.config/go/", "/home/*/.config/go", "2: COPY copies to /home/me/.config/go"},
+		"with a folder":       {"COPY rootfs /", "/var/cache", "2: COPY copies to /"},
+		"with another":        {"COPY other /", "/var/cache", ""},
+		"beside it":           {"COPY env /root/.config/gopls/env", "/root/.config/go", ""},
+		"above it":            {"COPY env /root/.config/", "/root/.config/go", ""},
+		"a folder to work in": {"WORKDIR /root/.config/go", "/root/.config/go", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _, err := derive(t.Context(), []byte("FROM alpine\n"+tc.instruction+"\n"), Options{
+				Platform: "linux/amd64", Has: func(path string) bool { return path == "rootfs/var/cache" },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if note := d.CopiesTo(tc.ignored); note != nil {
+				got = note.String()
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

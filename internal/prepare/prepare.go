@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -121,7 +122,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err != nil {
 		return err
 	}
-	tell(source, derived, given, log)
+	tell(c, source, derived, given, log)
 	unchanged := &unchanged{config: c, host: host, client: client, source: source, derived: derived, bases: bases, secrets: secrets, log: log}
 	if err := unchanged.find(ctx, p, given); err != nil {
 		return err
@@ -307,7 +308,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 }
 
 // tell says what the user may not expect of the build.
-func tell(source *source, derived *dockerfile.Derived, args []string, log *log) {
+func tell(c *Config, source *source, derived *dockerfile.Derived, args []string, log *log) {
 	names := map[string]bool{}
 	for _, arg := range args {
 		name, _, _ := strings.Cut(arg, "=")
@@ -321,6 +322,11 @@ func tell(source *source, derived *dockerfile.Derived, args []string, log *log) 
 			log.printf("%s:%d: %s", source.name, note.Line, note.Text)
 		} else {
 			log.printf("%s: %s", source.name, note.Text)
+		}
+	}
+	for _, ignored := range c.IgnorePaths {
+		if note := derived.CopiesTo(path.Clean(ignored)); note != nil {
+			log.printf("%s:%s: the param ignore-paths has %s: kaniko drops folders that are copied there, and nothing there is in the image", source.name, note, ignored)
 		}
 	}
 	if diff := derived.Diff(); diff != "" {

@@ -101,6 +101,9 @@ func (t *toolchain) place(p *plan.Plan, found *gocache.Toolchain, settings map[s
 		}
 	}
 	p.Ignore(goUserConfig)
+	if note := t.derived.CopiesTo(goUserConfig); note != nil {
+		t.log.printf("%s:%s: that is where Go's settings are for this build: kaniko drops folders that are copied there, and nothing there is in the image", t.name, note)
+	}
 	p.Files = append(p.Files, plan.File{Path: goUserEnv, Content: lines(settings)})
 	if line := t.derived.OtherUser(); line > 0 {
 		t.log.printf("%s:%d: go commands of this user do not find the caches, as the settings are in root's go/env file", t.name, line)

@@ -31,6 +31,7 @@ type site struct {
 	root, registry string
 	env            map[string]string
 	host           prepare.Host
+	ignored        []string // the param ignore-paths
 }
 
 func newSite(t *testing.T) *site {
@@ -128,7 +129,8 @@ func (s *site) run(t *testing.T, dockerfile string) (p *plan.Plan, log string) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	args := []string{"--build-args", "--kaniko-args", "--registry-mirrors", s.registry, "--registry-maps", "--insecure-registries", "--skip-tls-verify-registries"}
+	args := []string{"--build-args", "--kaniko-args", "--registry-mirrors", s.registry, "--registry-maps", "--insecure-registries", "--skip-tls-verify-registries", "--ignore-paths"}
+	args = append(args, s.ignored...)
 	if err := prepare.Run(t.Context(), s.host, args, envconfig.MapLookuper(s.env), &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
