@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -53,6 +54,22 @@ func openAccount(path string) (*account, error) {
 		}
 	}()
 	return a, nil
+}
+
+// withoutAccount is a file of Go's settings without what names the pipe: go
+// commands fail that cannot write to it.
+func withoutAccount(content, pipe string) string {
+	var text strings.Builder
+	for line := range strings.Lines(content) {
+		flags, isFlags := strings.CutPrefix(line, "GOFLAGS=")
+		switch {
+		case !strings.Contains(line, pipe):
+			text.WriteString(line)
+		case isFlags:
+			text.WriteString("GOFLAGS=" + strings.TrimSpace(strings.Replace(flags, "-debug-actiongraph="+pipe, "", 1)) + "\n")
+		}
+	}
+	return text.String()
 }
 
 type untilLastByte struct {

@@ -199,6 +199,28 @@ func TestRunCountsWhatAllGoCommandsCompiled(t *testing.T) {
 	}
 }
 
+// Where there is no pipe, no go command is told to write to it.
+func TestRunWithoutAnAccount(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(root, "go.env")
+	for flags, want := range map[string]string{"": "", " -mod=mod -trimpath": "-mod=mod -trimpath"} {
+		cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
+			p.ActionGraph = filepath.Join(root, "file", "actions")
+			p.Files = []plan.File{{Path: settings, Content: "GOCACHE=/cache\nGOCACHEPROG=/bin/prepare go-cache " + p.ActionGraph + "\nGOFLAGS=-debug-actiongraph=" + p.ActionGraph + flags + "\nGOPROXY=off\n"}}
+		})
+		if _, err := cmd.Output(); err != nil || !strings.HasPrefix(stderr.String(), "what go commands compile will not be known: ") {
+			t.Errorf("got %q, %v", stderr, err)
+		}
+		if content, err := os.ReadFile(settings); err != nil || string(content) != "GOCACHE=/cache\nGOFLAGS="+want+"\nGOPROXY=off\n" {
+			t.Errorf("the settings are\n%s, %v", content, err)
+		}
+	}
+}
+
 func TestRunSetsUpGo(t *testing.T) {
 	t.Parallel()
 	tree, root := t.TempDir(), filepath.Join(t.TempDir(), "usr/local/go")
