@@ -67,6 +67,8 @@ type Derived struct {
 	Secrets []string
 	// Notes are in the order of the file.
 	Notes []Note
+	// Escapes are those that say why go commands use no kept cache.
+	Escapes []Note
 	// Bases are the images that the target needs; one may be there twice.
 	Bases []Base
 	// Modules is the first instruction to which it matters that the module
@@ -134,7 +136,7 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	if err := d.pin(ctx); err != nil {
 		return nil, err
 	}
-	target := d.nameTarget()
+	target, notes := d.nameTarget(), d.notes()
 	slices.SortStableFunc(d.changes, func(a, b Change) int { return cmp.Compare(a.Line, b.Line) })
 	return &Derived{
 		Content: slices.Concat(f.mark, apply(f.source, d.edits)),
@@ -142,7 +144,8 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 		Changes: d.changes,
 		Args:    g.args(),
 		Secrets: secrets,
-		Notes:   d.notes(),
+		Notes:   notes,
+		Escapes: d.escapes,
 		Bases:   d.bases(),
 		Modules: modules,
 
@@ -161,6 +164,7 @@ type derivation struct {
 	changes []Change
 	edited  map[span]bool // places in the source that have an edit
 	noted   []Note        // on the way
+	escapes []Note        // see Derived.Escapes
 
 	copiedFrom []string // images that became stages, as pinned
 }

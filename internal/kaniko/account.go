@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -108,4 +109,19 @@ func (a *account) close(p *plan.Plan) error {
 		return err
 	}
 	return step.WriteFile(p.Compiled, content, 0o644)
+}
+
+// countModules leaves the number of modules that came into the module cache
+// since the build started where the step push reads it.
+func countModules(p *plan.Plan, stderr io.Writer) {
+	if p.Modules == "" {
+		return
+	}
+	count, err := gocache.Downloaded(p.Modules, p.Started)
+	if err == nil {
+		err = errors.Join(os.MkdirAll(filepath.Dir(p.Downloaded), 0o755), step.WriteFile(p.Downloaded, strconv.AppendInt(nil, int64(count), 10), 0o644))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "how many modules were downloaded is not known: %v\n", err)
+	}
 }

@@ -73,6 +73,9 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	}
 	seen := &lookups{out: stderr, keys: map[string]bool{}}
 	err = execute(ctx, config.Executor, p, stdout, seen)
+	if err == nil {
+		countModules(p, stderr) // while the cache is held
+	}
 	caches.end(ctx, err)
 	if err != nil {
 		return err

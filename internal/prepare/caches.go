@@ -41,6 +41,7 @@ func openCaches(c *Config, log *log) (*caches, error) {
 	opened.goBuild.name, opened.goMod.name = gocache.GoBuild, gocache.GoMod
 	if c.Cache == "" {
 		log.printf("caches: no workspace cache is bound, so this build starts with none")
+		log.unused = append(log.unused, "no workspace cache is bound")
 	}
 	for _, cache := range []*goCache{&opened.goBuild, &opened.goMod} {
 		if c.Cache != "" {
@@ -49,7 +50,7 @@ func openCaches(c *Config, log *log) (*caches, error) {
 				cache.dir, cache.held = held.Path(), held
 				continue
 			}
-			log.printf("cache %s is not used by this build: %v", cache.name, err)
+			log.notUsed(cache.name, "%v", err)
 		}
 		if err := cache.useOwn(c); err != nil {
 			return nil, err
@@ -60,7 +61,7 @@ func openCaches(c *Config, log *log) (*caches, error) {
 		if err == nil {
 			opened.bases, opened.kept = gocache.BaseImages(dir), true
 		} else {
-			log.printf("cache %s is not used by this build: %v", gocache.Bases, err)
+			log.notUsed(gocache.Bases, "%v", err)
 		}
 		if usage := gocache.ReadUsage(c.Cache); len(usage.Parts) > 0 {
 			log.printf("caches: %s", usage)
@@ -160,7 +161,7 @@ func (opened *caches) useModules(c *Config, source *source) error {
 		opened.log.printf("cache %s: %s has another hash than go.sum says, %d such modules are removed from it", opened.goMod.name, different[0], len(different))
 		return nil
 	}
-	opened.log.printf("cache %s is not used by this build: %s has another hash than go.sum says, and other builds use it", opened.goMod.name, different[0])
+	opened.log.notUsed(opened.goMod.name, "%s has another hash than go.sum says, and other builds use it", different[0])
 	return errors.Join(opened.goMod.held.Release(), opened.goMod.useOwn(c))
 }
 
@@ -177,7 +178,7 @@ func (opened *caches) share(c *Config, dockerfile string, line int, log *log) er
 		if gocache.Shared(cache.dir) {
 			continue
 		}
-		log.printf("cache %s is not used by this build: %s:%d: the volume has no access control lists, so this user could not add to what root made", cache.name, dockerfile, line)
+		log.notUsed(cache.name, "%s:%d: the volume has no access control lists, so this user could not add to what root made", dockerfile, line)
 		if err := errors.Join(cache.held.Release(), cache.useOwn(c)); err != nil {
 			return err
 		}

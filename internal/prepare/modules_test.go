@@ -68,3 +68,28 @@ func TestModulesOfTheImage(t *testing.T) {
 		t.Errorf("%s: %v", p.Links[0].Target, err)
 	}
 }
+
+// The plan has for the report which caches are not used, and why.
+func TestUnusedCachesInThePlan(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if p, log := s.run(t, build); len(p.Unused) > 0 || p.Modules == "" {
+		t.Errorf("with all caches: %q, modules in %q\n%s", p.Unused, p.Modules, log)
+	}
+	p, _ := s.run(t, "FROM golang:1\nENV GOCACHE=/tmp/cache\nRUN go mod download && go build\n")
+	want := []string{
+		"go-mod: Dockerfile:3: RUN go mod download is in the final stage",
+		"Dockerfile:2: ENV GOCACHE: go commands use that directory and not the kept build cache",
+	}
+	if !slices.Equal(p.Unused, want) || p.Modules != "" {
+		t.Errorf("got %q, modules in %q, want %q", p.Unused, p.Modules, want)
+	}
+	s.env["WORKSPACE_CACHE_PATH"] = ""
+	if p, _ := s.run(t, build); !slices.Equal(p.Unused, []string{"no workspace cache is bound"}) || p.Modules == "" {
+		t.Errorf("without a volume: %q, modules in %q", p.Unused, p.Modules)
+	}
+	s.env["WORKSPACE_CACHE_PATH"] = s.path("absent")
+	if p, _ := s.run(t, build); len(p.Unused) != 4 || !strings.HasPrefix(p.Unused[1], "go-mod: ") {
+		t.Errorf("on a volume that is not there: %q", p.Unused)
+	}
+}

@@ -145,6 +145,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	}
 	if derived.Modules != nil {
 		log.printf("modules: the module cache is the image's own: %s:%s", source.name, derived.Modules)
+		log.unused = append(log.unused, fmt.Sprintf("%s: %s:%s", gocache.GoMod, source.name, derived.Modules))
 		fetchAll(ctx, c, source, caches.goMod, log)
 	}
 	// Not as an ARG: a file that cannot be written fails a build, and this
@@ -166,6 +167,10 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	p.Cache = caches.handOver(c)
+	for _, note := range derived.Escapes {
+		log.unused = append(log.unused, source.name+":"+note.String())
+	}
+	p.Unused = log.unused
 	if err := secrets.leave(c.SecretsForRun, derived.Secrets); err != nil {
 		return err
 	}
@@ -255,12 +260,15 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Compression:  c.CompressionLevel,
 		ActionGraph:  filepath.Join(c.Built, "go", "actions"),
 		Compiled:     filepath.Join(c.Built, "go", "compiled.json"),
+		Downloaded:   filepath.Join(c.Built, "go", "downloaded.json"),
 	}
 	p.Files = []plan.File{
 		{Path: filepath.Join(goTelemetry[0], "mode"), Content: "off\n"},
 	}
 	ignored := slices.Concat([]string{goModCache}, goTelemetry, c.IgnorePaths)
-	if derived.Modules != nil {
+	if derived.Modules == nil {
+		p.Modules = caches.goMod.dir
+	} else {
 		p.Links[0].Path, ignored = keptModules(c), ignored[1:]
 	}
 

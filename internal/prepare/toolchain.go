@@ -117,7 +117,7 @@ func (t *toolchain) open() gocache.Toolchains {
 	}
 	dir, err := gocache.Open(t.config.Cache, gocache.GoRoots, gocache.MinFree)
 	if err != nil {
-		t.log.printf("cache %s is not used by this build: %v", gocache.GoRoots, err)
+		t.log.notUsed(gocache.GoRoots, "%v", err)
 		return ""
 	}
 	return gocache.Toolchains(dir)
