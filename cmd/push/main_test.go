@@ -82,7 +82,7 @@ func newBuilt(t *testing.T, image string) *built {
 	if err := entry.AppendImage(img); err != nil {
 		t.Fatal(err)
 	}
-	p := plan.Plan{Started: time.Now(), Layout: b.path("layout"), Compiled: b.path("go/compiled.json")}
+	p := plan.Plan{Started: time.Now(), Layout: b.path("layout"), Compiled: b.path("go/compiled.json"), Downloaded: b.path("go/downloaded.json")}
 	if err := p.Write(b.path("prepared")); err != nil {
 		t.Fatal(err)
 	}
@@ -159,10 +159,10 @@ func TestPush(t *testing.T) {
 		"a tag": {
 			"/team/feed-agg:v1", "/team/feed-agg:v1",
 			`{"compiled":1,"cached":2}`,
-			`"compiled":1,"cached":2`, "build: 1 of 3 packages compiled, 2 from the cache; ",
+			`"compiled":1,"cached":2,"modules":null`, "build: 1 of 3 packages compiled, 2 from the cache; ",
 		},
-		"no tag":                  {"/feed-agg", "/feed-agg:latest", "", `"compiled":null,"cached":null`, "how many packages were compiled is not known: no go command left an account\n"},
-		"an account that is none": {"/feed-agg", "/feed-agg:latest", `["compiled"]`, `"compiled":null,"cached":null`, "is not known: the account cannot be read\n"},
+		"no tag":                  {"/feed-agg", "/feed-agg:latest", "", `"compiled":null,"cached":null,"modules":null`, "how many packages were compiled is not known: no go command left an account\n"},
+		"an account that is none": {"/feed-agg", "/feed-agg:latest", `["compiled"]`, `"compiled":null,"cached":null,"modules":null`, "is not known: the account cannot be read\n"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -208,6 +208,39 @@ func TestALongReasonInTheReport(t *testing.T) {
 	kept, short := strings.CutSuffix(report.NoToolchain, "…")
 	if !short || len(report.NoToolchain) < 200 || len(report.NoToolchain) > 300 || !strings.HasPrefix(reason, kept) {
 		t.Errorf("%d bytes: %s", len(report.NoToolchain), report.NoToolchain)
+	}
+}
+
+// What the build step leaves of modules, and prepare of caches, is told too.
+func TestModulesAndUnusedCachesInTheReport(t *testing.T) {
+	t.Parallel()
+	for left, want := range map[string]struct{ report, log string }{
+		"0":        {`"modules":0`, "build: 1 of 3 packages compiled, 2 from the cache; 0 modules downloaded; "},
+		"37":       {`"modules":37`, "; 37 modules downloaded; "},
+		"-1":       {`"modules":null`, "from the cache; "},
+		"many\n37": {`"modules":null`, "from the cache; "},
+	} {
+		b := newBuilt(t, serve(t, nil)+"/feed-agg")
+		b.write(t, "go/compiled.json", `{"compiled":1,"cached":2}`)
+		b.write(t, "go/downloaded.json", left)
+		b.replan(t, func(p *plan.Plan) { p.Unused = []string{"go-mod: read-only & full", "no workspace cache is bound"} })
+		stderr := b.mustRun(t)
+		if report := b.results(t)["build-report"]; !strings.Contains(report, want.report+`,"unused":["go-mod: read-only & full","no workspace cache is bound"]}`) || !strings.Contains(stderr, want.log) {
+			t.Errorf("%q: %s\n%s", left, report, stderr)
+		}
+	}
+	// Whatever there is to say, it fits.
+	b := newBuilt(t, serve(t, nil)+"/feed-agg")
+	reasons := []string{strings.Repeat(`"\`, 400), strings.Repeat("ü", 400), strings.Repeat("x", 400)}
+	b.replan(t, func(p *plan.Plan) { p.NoToolchain, p.Unused = reasons[0], reasons })
+	b.mustRun(t)
+	var report struct {
+		NoToolchain string
+		Unused      []string
+	}
+	text := b.results(t)["build-report"]
+	if err := json.Unmarshal([]byte(text), &report); err != nil || len(text) > step.MaxReport || len(report.NoToolchain) < 30 || len(report.Unused) != 3 || len(report.Unused[2]) < 20 {
+		t.Errorf("%d bytes: %s, %v", len(text), text, err)
 	}
 }
 

@@ -125,7 +125,7 @@ func TestUnchanged(t *testing.T) {
 			if results["IMAGE_URL"] != host+"/feed-agg:"+tc.tag || results["IMAGE_DIGEST"] != digest.String() {
 				t.Errorf("results %q", results)
 			}
-			if want := `"compiled":null,"cached":null,"unchanged":{"built":"2026-01-02T03:04:05Z","by":"team/first"}}`; !strings.HasSuffix(results["build-report"], want) {
+			if want := `"compiled":null,"cached":null,"modules":null,"unchanged":{"built":"2026-01-02T03:04:05Z","by":"team/first"}}`; !strings.HasSuffix(results["build-report"], want) {
 				t.Errorf("build-report %s, want …%s", results["build-report"], want)
 			}
 			named, err := remote.Head(tagOf(t, host+"/feed-agg:"+tc.tag))

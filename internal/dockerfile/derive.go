@@ -25,6 +25,9 @@ type Options struct {
 	// Mounted are the absolute paths kaniko neither fills nor keeps: what is
 	// mounted in its container, and its own folder.
 	Mounted []string
+	// ModCache is the absolute path of the module cache that RUN finds, a link
+	// to the one that is kept; "" for none.
+	ModCache string
 	// Pin returns the reference to build from for an image as the Dockerfile
 	// names it, variables expanded. It is called once for each image and
 	// platform that the target needs.
@@ -37,6 +40,9 @@ type Options struct {
 	// from the build context; nil for nothing. It is not asked for patterns
 	// and URLs. Without it nothing is checked.
 	Source func(path string) *SourceError
+	// Has reports whether the build context has files at path, relative to it,
+	// once .dockerignore has had its say. Without it nothing is looked for.
+	Has func(path string) bool
 	// Secrets are the ids of the secrets that a RUN may mount.
 	Secrets []string
 }
@@ -61,8 +67,13 @@ type Derived struct {
 	Secrets []string
 	// Notes are in the order of the file.
 	Notes []Note
+	// Escapes are those that say why go commands use no kept cache.
+	Escapes []Note
 	// Bases are the images that the target needs; one may be there twice.
 	Bases []Base
+	// Modules is the first instruction to which it matters that the module
+	// cache is a link to the kept one; nil if there is none, and it can be.
+	Modules *Note
 
 	name       string
 	source     []byte
@@ -73,7 +84,7 @@ type Derived struct {
 type Change struct {
 	Line int    // in the source
 	Old  string // "" for what was added
-	New  string
+	New  string // "" for what was removed
 	Why  string
 }
 
@@ -115,13 +126,17 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	if err != nil {
 		return nil, err
 	}
+	modules := d.modules()
+	if modules == nil {
+		d.dropCacheMounts()
+	}
 	if err := d.movePaths(); err != nil {
 		return nil, err
 	}
 	if err := d.pin(ctx); err != nil {
 		return nil, err
 	}
-	target := d.nameTarget()
+	target, notes := d.nameTarget(), d.notes()
 	slices.SortStableFunc(d.changes, func(a, b Change) int { return cmp.Compare(a.Line, b.Line) })
 	return &Derived{
 		Content: slices.Concat(f.mark, apply(f.source, d.edits)),
@@ -129,8 +144,10 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 		Changes: d.changes,
 		Args:    g.args(),
 		Secrets: secrets,
-		Notes:   d.notes(),
+		Notes:   notes,
+		Escapes: d.escapes,
 		Bases:   d.bases(),
+		Modules: modules,
 
 		name:       f.name,
 		source:     f.source,
@@ -147,6 +164,7 @@ type derivation struct {
 	changes []Change
 	edited  map[span]bool // places in the source that have an edit
 	noted   []Note        // on the way
+	escapes []Note        // see Derived.Escapes
 
 	copiedFrom []string // images that became stages, as pinned
 }
@@ -165,6 +183,14 @@ func (d *derivation) replace(i *instruction, word span, text, why string) {
 	d.edited[place] = true
 	d.edits = append(d.edits, e)
 	d.changes = append(d.changes, Change{Line: i.line, Old: i.raw(word), New: text, Why: why})
+}
+
+// remove takes a flag of i away, and the blank after it.
+func (d *derivation) remove(i *instruction, flag span, why string) {
+	if end := flag.end; end < len(i.text) && i.text[end] == ' ' && i.at[end] == i.at[end-1]+1 {
+		flag.end++
+	}
+	d.replace(i, flag, "", why)
 }
 
 // insertAfter puts a line after a FROM.

@@ -71,7 +71,7 @@ func testFolders(t *testing.T, root string) {
 var mounted = []string{"/workspace", "/workspace/source", "/tekton/run", "/tekton", "/var/run", "/slipway", "/kaniko", "/dev", "/proc", "/sys"}
 
 func caseOptions(t *testing.T, dir string) Options {
-	o := Options{Platform: "linux/amd64", Mounted: mounted}
+	o := Options{Platform: "linux/amd64", Mounted: mounted, ModCache: "/go/pkg/mod"}
 	text, err := os.ReadFile(filepath.Join(dir, "options.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return o
@@ -95,6 +95,9 @@ func caseOptions(t *testing.T, dir string) Options {
 		return nil, nil
 	}
 	if given.Context != nil {
+		o.Has = func(path string) bool {
+			return slices.ContainsFunc(given.Context, func(file string) bool { return within(file, path) })
+		}
 		o.Source = func(path string) *SourceError {
 			if slices.Contains(given.Context, path) {
 				return nil
@@ -139,6 +142,9 @@ func report(d *Derived, pins []string) string {
 	}
 	for _, c := range d.Changes {
 		fmt.Fprintf(&b, "change %d: %s -> %s: %s\n", c.Line, c.Old, c.New, c.Why)
+	}
+	if d.Modules != nil {
+		fmt.Fprintf(&b, "modules of the image: %s\n", d.Modules)
 	}
 	for _, n := range d.Notes {
 		fmt.Fprintf(&b, "note %d: %s\n", n.Line, n.Text)

@@ -12,6 +12,7 @@ import (
 type ImageConfig struct {
 	Env        []string // "NAME=value"
 	WorkingDir string   // absolute; "" is the root
+	User       string   // name or number, a group may follow a colon; "" is root
 	OnBuild    []string // instructions, run as the stage's first
 }
 

@@ -52,10 +52,16 @@ func (m mount) ofContext() bool {
 	return m.options["type"] == "bind" && (m.options["from"] == "" || m.options["from"] == "context")
 }
 
+// mountTarget is where a RUN mounts something.
+type mountTarget struct {
+	mount
+	word span // of the path
+}
+
 // mountTargets are the places of the paths at which a RUN mounts the build
 // context or a cache. One in quotes is left as it is.
-func (i *instruction) mountTargets() []span {
-	var targets []span
+func (i *instruction) mountTargets() []mountTarget {
+	var targets []mountTarget
 	for _, m := range i.mounts() {
 		raw := i.raw(m.flag)
 		if !m.ofContext() && m.options["type"] != "cache" || strings.ContainsAny(raw, `"'\`+"`") {
@@ -66,7 +72,7 @@ func (i *instruction) mountTargets() []span {
 			name, value, ok := strings.Cut(strings.TrimPrefix(field, "--mount="), "=")
 			if ok && value != "" && slices.Contains([]string{"target", "dst", "destination"}, strings.ToLower(name)) {
 				end := at + len(field)
-				targets = append(targets, span{end - len(value), end})
+				targets = append(targets, mountTarget{m, span{end - len(value), end}})
 			}
 			at += len(field) + len(",")
 		}
@@ -79,7 +85,8 @@ func (i *instruction) mountTargets() []span {
 func (i *instruction) withoutMountTargets() string {
 	text := i.text
 	for _, target := range i.mountTargets() {
-		text = text[:target.start] + strings.Repeat(" ", target.end-target.start) + text[target.end:]
+		at := target.word
+		text = text[:at.start] + strings.Repeat(" ", at.end-at.start) + text[at.end:]
 	}
 	return text
 }

@@ -34,6 +34,12 @@ func (d *derivation) notes() []Note {
 	note := func(line int, format string, args ...any) {
 		noted[Note{Line: line, Text: fmt.Sprintf(format, args...)}] = true
 	}
+	escapes := func(name string, line int, format string, args ...any) {
+		note(line, format, args...)
+		if escaped := (Note{line, fmt.Sprintf(format, args...)}); strings.Contains(goSettings[name], "not the kept") && !slices.Contains(d.escapes, escaped) {
+			d.escapes = append(d.escapes, escaped)
+		}
+	}
 	pending := map[int]map[string]int{} // stage → variable set by ENV → line, until a RUN sees it
 	for _, n := range d.needed() {
 		set := map[string]int{}
@@ -60,11 +66,11 @@ func (d *derivation) notes() []Note {
 					if line == n.from.line {
 						of = " of the base image"
 					}
-					note(line, "ENV %s%s: %s", name, of, goSettings[name])
+					escapes(name, line, "ENV %s%s: %s", name, of, goSettings[name])
 				}
 				for _, name := range assignments(i.script(c)) {
 					if name != "HOME" && goSettings[name] != "" {
-						note(i.line, "RUN sets %s: %s", name, goSettings[name])
+						escapes(name, i.line, "RUN sets %s: %s", name, goSettings[name])
 					}
 				}
 				for _, m := range i.mounts() {
@@ -89,10 +95,12 @@ func (d *derivation) notes() []Note {
 	if frontend, _, place, ok := parser.DetectSyntax(d.file.source); ok && !strings.HasPrefix(strings.TrimPrefix(frontend, "docker.io/"), "docker/dockerfile") && len(place) > 0 {
 		note(place[0].Start.Line, "kaniko does not use the frontend %s: it reads this file as a Dockerfile", frontend)
 	}
-	return slices.SortedFunc(maps.Keys(noted), func(a, b Note) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Text, b.Text))
-	})
+	slices.SortFunc(d.escapes, inOrder)
+	return slices.SortedFunc(maps.Keys(noted), inOrder)
 }
+
+// inOrder is that of the file.
+func inOrder(a, b Note) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Text, b.Text)) }
 
 // noteArgs finds build args that reach nothing, and go settings that are
 // declared where no RUN sees them.

@@ -21,6 +21,8 @@ type place struct {
 	of   int // the stage whose file system it is in; none for an image's
 	vars variables
 	full string // absolute; "" where only the base image knows
+
+	mount mount // of a bound path
 }
 
 type role int
@@ -39,6 +41,9 @@ func (d *derivation) movePaths() error {
 	moves := moves{}
 	for _, n := range d.needed() {
 		for _, p := range n.places {
+			if err := d.checkBrought(n, p); err != nil {
+				return err
+			}
 			mount := d.mount(p.full)
 			if mount == "" || p.role == copied {
 				continue
@@ -72,6 +77,28 @@ func (d *derivation) movePaths() error {
 	for _, n := range d.needed() {
 		if err := d.rewrite(n, moves); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// ofEveryContainer are mounts that hide what an image has there from whatever
+// runs in it.
+var ofEveryContainer = strings.Fields("/dev /proc /sys /etc/hosts /etc/hostname /etc/resolv.conf")
+
+// checkBrought refuses to copy a folder of the build context to one above a
+// mounted path if it has files for that, of which kaniko would say nothing.
+func (d *derivation) checkBrought(n *node, p place) error {
+	for _, mount := range d.options.Mounted {
+		file := d.brings(n, p, path.Clean(mount))
+		switch {
+		case file == "":
+		case slices.Contains(ofEveryContainer, mount):
+			d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("kaniko drops %s, which %s puts into %s: that is a mount of each container", file, p.in.keyword(), mount)})
+		default:
+			return d.file.errorAt(p.in.line,
+				fmt.Sprintf("kaniko would drop %s, which %s puts into %s: that is a mount of the build pod", file, p.in.keyword(), mount),
+				"copy to another directory, such as /app, or name "+file+" in .dockerignore")
 		}
 	}
 	return nil
@@ -112,11 +139,14 @@ func (d *derivation) trace(n *node) {
 		return &value
 	}
 	for _, i := range n.program {
-		use := func(role role, of int, word span, folder string) string {
-			p := place{in: i, role: role, word: word, of: of, vars: vars}
-			p.full = d.resolve(p, i.raw(word), folder)
+		add := func(p place, folder string) string {
+			p.in, p.vars = i, vars
+			p.full = d.resolve(p, i.raw(p.word), folder)
 			n.places = append(n.places, p)
 			return p.full
+		}
+		use := func(role role, of int, word span, folder string) string {
+			return add(place{role: role, word: word, of: of}, folder)
 		}
 		switch c := i.command.(type) {
 		case *instructions.ArgCommand:
@@ -151,7 +181,7 @@ func (d *derivation) trace(n *node) {
 			use(destination, n.index, i.args[len(i.args)-1], folder)
 		case *instructions.RunCommand:
 			for _, target := range i.mountTargets() {
-				use(bound, n.index, target, folder)
+				add(place{role: bound, word: target.word, of: n.index, mount: target.mount}, folder)
 			}
 		}
 		for _, source := range contextSources(i) {
@@ -192,7 +222,7 @@ func (d *derivation) startFolder(n *node, end func(parent *node) string) string 
 // it depends on what only the base image knows.
 func (d *derivation) resolve(p place, raw, folder string) string {
 	word := raw
-	if p.in.json {
+	if p.in.json && p.role != bound { // a flag is no part of the list
 		if err := json.Unmarshal([]byte(raw), &word); err != nil {
 			return ""
 		}

@@ -31,6 +31,21 @@ func (d *derivation) bases() []Base {
 	return bases
 }
 
+// CopiesTo finds the first COPY or ADD, in the stages that the target needs,
+// that puts files at an ignored path, which may be a pattern as kaniko has them,
+// or into it; nil for none.
+func (d *Derived) CopiesTo(ignored string) *Note {
+	depth := strings.Count(ignored, "/")
+	for _, n := range d.derivation.needed() {
+		for _, p := range n.places {
+			if p.role == destination && (strings.Count(p.full, "/") >= depth && covers(ignored, p.full) || d.derivation.brings(n, p, ignored) != "") {
+				return &Note{p.in.line, p.in.keyword() + " copies to " + p.full}
+			}
+		}
+	}
+	return nil
+}
+
 // goRootVariable is how a script asks for the toolchain's place without naming
 // it, and toolInstall what puts programs there.
 var (
@@ -65,7 +80,7 @@ func (d *derivation) reaches(full string, toolchain bool) *Note {
 				}
 			case p.role == copied && (covers(p.full, full) || within(p.full, full)):
 				return note(p.in, "copies from %s", full)
-			case p.role == destination && (within(p.full, full) || above):
+			case p.role == destination && (within(p.full, full) || above || d.brings(n, p, full) != ""):
 				return note(p.in, "copies to %s", p.full)
 			case p.role == workdir && (within(p.full, full) || above && n.final):
 				return note(p.in, "makes %s", p.full)
@@ -139,9 +154,30 @@ func cutAny(s, chars string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// settingsElsewhere is what makes Go look for a user's settings in another
-// place than root's, or writes to that place.
-var settingsElsewhere = regexp.MustCompile(`\b(?:HOME|XDG_CONFIG_HOME|GOENV)\b|\bgo\s+env\s[^;&|\n]*-[wu]\b`)
+// userFile are the variables that make Go look for a user's settings in another
+// place than root's, and settingsElsewhere what sets them or writes to that place.
+var (
+	userFile          = []string{"HOME", "XDG_CONFIG_HOME", "GOENV"}
+	settingsElsewhere = regexp.MustCompile(`\b(?:` + strings.Join(userFile, "|") + `)\b|\bgo\s+env\s[^;&|\n]*-[wu]\b`)
+)
+
+// otherGo is what has go commands be those of another Go than the one that is
+// installed.
+var otherGo = regexp.MustCompile(`\bGOTOOLCHAIN[=\s]+["']?(?:auto|path|go1)|\bgolang\.org/dl/`)
+
+// OtherGo is the first instruction, in the stages that the target needs, that
+// brings a Go with a go.env file of its own; nil for none. A go.mod can too,
+// where GOTOOLCHAIN lets it.
+func (d *Derived) OtherGo() *Note {
+	for _, n := range d.derivation.needed() {
+		for _, i := range n.program {
+			if match := otherGo.FindString(i.text + heredocText(i)); match != "" {
+				return &Note{i.line, i.keyword() + " names " + match}
+			}
+		}
+	}
+	return nil
+}
 
 // goFlags is how a RUN gets flags for its go commands that are none of go.env's.
 var goFlags = regexp.MustCompile(`\bGOFLAGS\b`)
@@ -159,10 +195,12 @@ func (d *Derived) NamesGoFlags() bool {
 
 // NamesGoEnv reports whether it matters to an instruction, in the stages that
 // the target needs, if settings of Go are in root's own file of them or in
-// Go's.
+// Go's: for what it has, or for what its base image has.
 func (d *Derived) NamesGoEnv() bool {
 	for _, n := range d.derivation.needed() {
-		if n.names(settingsElsewhere) {
+		env := n.baseEnv()
+		set := func(name string) bool { _, ok := env[name]; return ok }
+		if n.names(settingsElsewhere) || slices.ContainsFunc(userFile, set) {
 			return true
 		}
 	}
@@ -182,18 +220,38 @@ func (n *node) names(expression *regexp.Regexp) bool {
 }
 
 // OtherUser is the line of the first USER, in the stages that the target
-// needs, that makes RUN another user than root; 0 for none.
+// needs, that makes a RUN another user's than root, or of the FROM whose image
+// does; 0 for none.
 func (d *Derived) OtherUser() int {
+	lines := map[int]int{} // stage → where its user at its end comes from; 0 for root
 	for _, n := range d.derivation.needed() {
+		line := 0
+		switch {
+		case n.parent != none:
+			line = lines[n.parent]
+		case n.image != nil && !IsRoot(n.image.User):
+			line = n.from.line
+		}
 		for _, i := range n.program {
-			c, ok := i.command.(*instructions.UserCommand)
-			if !ok {
-				continue
-			}
-			if user, _, _ := strings.Cut(c.User, ":"); user != "root" && user != "0" {
-				return i.line
+			switch c := i.command.(type) {
+			case *instructions.UserCommand:
+				if line = i.line; IsRoot(c.User) {
+					line = 0
+				}
+			case *instructions.RunCommand:
+				if line > 0 {
+					return line
+				}
 			}
 		}
+		lines[n.index] = line
 	}
 	return 0
+}
+
+// IsRoot reports whether user, as USER and an image's configuration name one,
+// is root.
+func IsRoot(user string) bool {
+	name, _, _ := strings.Cut(user, ":")
+	return name == "" || name == "root" || name == "0"
 }

@@ -1,6 +1,9 @@
 package dockerfile
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 func TestReaches(t *testing.T) {
 	t.Parallel()
@@ -38,16 +41,89 @@ func TestReaches(t *testing.T) {
 		"copies from an image's":    {"FROM alpine\nCOPY --from=golang /usr/local/go/ /usr/local/go/", "2: COPY copies from /usr/local/go"},
 		"its place in a last stage": {"FROM golang AS build\nFROM alpine\nWORKDIR /usr/local\nCOPY --from=build /app app", "3: WORKDIR makes /usr/local"},
 		"its programs in the image": {"FROM golang\nRUN rm /usr/local/go/bin/gofmt", "2: RUN names /usr/local/go/bin/gofmt"},
+		"brings files to it":        {"FROM golang AS build\nCOPY rootfs /" + final, "2: COPY copies to /"},
+		"brings none":               {"FROM golang AS build\nCOPY other /" + final, ""},
 		"PATH of the image":         {"FROM golang\nENV PATH=/usr/local/go/bin:$PATH\nRUN go build", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d, _, err := derive(t.Context(), []byte(tc.source), Options{Platform: "linux/amd64", Mounted: mounted, BuildArgs: map[string]string{"GIVEN": goRoot}})
+			d, _, err := derive(t.Context(), []byte(tc.source), Options{
+				Platform: "linux/amd64", Mounted: mounted, BuildArgs: map[string]string{"GIVEN": goRoot},
+				Has: func(path string) bool { return path == "rootfs/usr/local/go" },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := ""
 			if note := d.Reaches(goRoot); note != nil {
+				got = note.String()
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestOtherUser(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		source, user string // user is the base image's
+		want         int
+	}{
+		"root":                  {"FROM golang\nRUN go build", "", 0},
+		"root by name":          {"FROM golang\nUSER root:root\nRUN go build\nUSER 0\nRUN go build", "root", 0},
+		"USER":                  {"FROM golang\nRUN true\nUSER nobody\nRUN go build", "", 3},
+		"USER by variable":      {"FROM golang\nARG UID=7\nUSER $UID\nRUN go build", "", 3},
+		"USER of the image":     {"FROM golang\nRUN go build\nUSER nobody\nCMD [\"app\"]", "", 0},
+		"the base's":            {"FROM golang\nCOPY . .\nRUN go build", "1001", 1},
+		"the base's, not run":   {"FROM golang\nUSER root\nRUN go build", "1001", 0},
+		"the base's base's":     {"FROM golang AS base\nFROM base\nRUN go build", "1001:0", 1},
+		"of the stage above":    {"FROM golang AS base\nUSER nobody\nFROM base\nRUN go build", "", 2},
+		"back to root":          {"FROM golang AS base\nUSER nobody\nFROM base\nUSER root\nRUN go build", "", 0},
+		"of a stage not needed": {"FROM golang AS other\nUSER nobody\nRUN true\nFROM golang\nRUN go build", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _, err := derive(t.Context(), []byte(tc.source), Options{
+				Platform: "linux/amd64", Mounted: mounted,
+				Config: func(context.Context, string) (*ImageConfig, error) { return &ImageConfig{User: tc.user}, nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := d.OtherUser(); got != tc.want {
+				t.Errorf("line %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestCopiesTo(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		instruction, ignored string
+		want                 string // "" for nothing
+	}{
+		"a file in it":        {"COPY env /root/.config/go/env", "/root/.config/go", "2: COPY copies to /root/.config/go/env"},
+		"to it":               {"ADD config /root/.config/go", "/root/.config/go", "2: ADD copies to /root/.config/go"},
+		"by pattern":          {"COPY env /home/me/.config/go/", "/home/*/.config/go", "2: COPY copies to /home/me/.config/go"},
+		"with a folder":       {"COPY rootfs /", "/var/cache", "2: COPY copies to /"},
+		"with another":        {"COPY other /", "/var/cache", ""},
+		"beside it":           {"COPY env /root/.config/gopls/env", "/root/.config/go", ""},
+		"above it":            {"COPY env /root/.config/", "/root/.config/go", ""},
+		"a folder to work in": {"WORKDIR /root/.config/go", "/root/.config/go", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _, err := derive(t.Context(), []byte("FROM alpine\n"+tc.instruction+"\n"), Options{
+				Platform: "linux/amd64", Has: func(path string) bool { return path == "rootfs/var/cache" },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if note := d.CopiesTo(tc.ignored); note != nil {
 				got = note.String()
 			}
 			if got != tc.want {

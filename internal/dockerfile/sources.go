@@ -52,8 +52,8 @@ func (d *derivation) checkSources() error {
 	}
 	for _, n := range d.needed() {
 		for _, source := range n.sources {
-			word, missing, err := shell.NewLex(d.file.escape).ProcessWord(source.word, source.vars)
-			if err != nil || len(missing) > 0 && !source.vars.complete || strings.ContainsAny(word, "*?[\\") || isRemote(word) {
+			word, ok := d.plain(source)
+			if !ok {
 				continue
 			}
 			if within(path.Clean(strings.TrimLeft(word, "/")), "..") {
@@ -75,6 +75,36 @@ func (d *derivation) checkSources() error {
 		}
 	}
 	return nil
+}
+
+// plain is the path that a source means; not ok for a pattern, a URL and what
+// only the base image knows.
+func (d *derivation) plain(source contextSource) (word string, ok bool) {
+	word, missing, err := shell.NewLex(d.file.escape).ProcessWord(source.word, source.vars)
+	if err != nil || len(missing) > 0 && !source.vars.complete || strings.ContainsAny(word, "*?[\\") || isRemote(word) {
+		return "", false
+	}
+	return word, true
+}
+
+// brings is what of the build context ends up at full, or in it, where a folder
+// is copied to p, which lies above; "" for nothing.
+func (d *derivation) brings(n *node, p place, full string) string {
+	rest, ok := strings.CutPrefix(full, strings.TrimSuffix(p.full, "/")+"/")
+	if p.role != destination || p.full == "" || !ok || d.options.Has == nil {
+		return ""
+	}
+	for _, source := range n.sources {
+		if source.in != p.in {
+			continue
+		}
+		if word, ok := d.plain(source); ok {
+			if file := strings.TrimPrefix(path.Join("/", word, rest), "/"); d.options.Has(file) {
+				return file
+			}
+		}
+	}
+	return ""
 }
 
 // isRemote reports whether ADD downloads the source, or clones it.

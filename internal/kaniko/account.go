@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -55,6 +57,22 @@ func openAccount(path string) (*account, error) {
 	return a, nil
 }
 
+// withoutAccount is a file of Go's settings without what names the pipe: go
+// commands fail that cannot write to it.
+func withoutAccount(content, pipe string) string {
+	var text strings.Builder
+	for line := range strings.Lines(content) {
+		flags, isFlags := strings.CutPrefix(line, "GOFLAGS=")
+		switch {
+		case !strings.Contains(line, pipe):
+			text.WriteString(line)
+		case isFlags:
+			text.WriteString("GOFLAGS=" + strings.TrimSpace(strings.Replace(flags, "-debug-actiongraph="+pipe, "", 1)) + "\n")
+		}
+	}
+	return text.String()
+}
+
 type untilLastByte struct {
 	io.Reader
 	ended bool
@@ -91,4 +109,19 @@ func (a *account) close(p *plan.Plan) error {
 		return err
 	}
 	return step.WriteFile(p.Compiled, content, 0o644)
+}
+
+// countModules leaves the number of modules that came into the module cache
+// since the build started where the step push reads it.
+func countModules(p *plan.Plan, stderr io.Writer) {
+	if p.Modules == "" {
+		return
+	}
+	count, err := gocache.Downloaded(p.Modules, p.Started)
+	if err == nil {
+		err = errors.Join(os.MkdirAll(filepath.Dir(p.Downloaded), 0o755), step.WriteFile(p.Downloaded, strconv.AppendInt(nil, int64(count), 10), 0o644))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "how many modules were downloaded is not known: %v\n", err)
+	}
 }

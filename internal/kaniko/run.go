@@ -61,15 +61,21 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 			return fmt.Errorf("set up Go from the cache: %w; free room on the node, or set the param toolchain-cache to \"false\"", err)
 		}
 	}
-	for _, problem := range setUp(p) {
-		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
-	}
 	account, err := openAccount(p.ActionGraph)
 	if err != nil {
 		fmt.Fprintf(stderr, "what go commands compile will not be known: %v\n", err)
+		for i := range p.Files {
+			p.Files[i].Content = withoutAccount(p.Files[i].Content, p.ActionGraph)
+		}
+	}
+	for _, problem := range setUp(p) {
+		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
 	}
 	seen := &lookups{out: stderr, keys: map[string]bool{}}
 	err = execute(ctx, config.Executor, p, stdout, seen)
+	if err == nil {
+		countModules(p, stderr) // while the cache is held
+	}
 	caches.end(ctx, err)
 	if err != nil {
 		return err

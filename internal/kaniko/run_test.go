@@ -199,6 +199,58 @@ func TestRunCountsWhatAllGoCommandsCompiled(t *testing.T) {
 	}
 }
 
+func TestRunCountsModules(t *testing.T) {
+	t.Parallel()
+	goMod := t.TempDir()
+	archive := filepath.Join(goMod, "cache/download/corp.example/lib/@v/v1.0.0.zip")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(archive), 0o755), os.WriteFile(archive, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for started, want := range map[time.Time]string{info.ModTime(): "1", info.ModTime().Add(time.Second): "0"} {
+		var downloaded string
+		cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
+			p.Started, p.Modules, p.Downloaded = started, goMod, p.Compiled+".modules"
+			downloaded = p.Downloaded
+		})
+		if _, err := cmd.Output(); err != nil || stderr.Len() > 0 {
+			t.Fatalf("got %q, %v", stderr, err)
+		}
+		if count, err := os.ReadFile(downloaded); err != nil || string(count) != want {
+			t.Errorf("got %s, %v, want %s", count, err, want)
+		}
+	}
+	cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) { p.Modules = filepath.Join(goMod, "absent") })
+	if _, err := cmd.Output(); err != nil || !strings.HasPrefix(stderr.String(), "how many modules were downloaded is not known: ") {
+		t.Errorf("got %q, %v", stderr, err)
+	}
+}
+
+// Where there is no pipe, no go command is told to write to it.
+func TestRunWithoutAnAccount(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(root, "go.env")
+	for flags, want := range map[string]string{"": "", " -mod=mod -trimpath": "-mod=mod -trimpath"} {
+		cmd, stderr := newStep(t, "succeed", func(p *plan.Plan) {
+			p.ActionGraph = filepath.Join(root, "file", "actions")
+			p.Files = []plan.File{{Path: settings, Content: "GOCACHE=/cache\nGOCACHEPROG=/bin/prepare go-cache " + p.ActionGraph + "\nGOFLAGS=-debug-actiongraph=" + p.ActionGraph + flags + "\nGOPROXY=off\n"}}
+		})
+		if _, err := cmd.Output(); err != nil || !strings.HasPrefix(stderr.String(), "what go commands compile will not be known: ") {
+			t.Errorf("got %q, %v", stderr, err)
+		}
+		if content, err := os.ReadFile(settings); err != nil || string(content) != "GOCACHE=/cache\nGOFLAGS="+want+"\nGOPROXY=off\n" {
+			t.Errorf("the settings are\n%s, %v", content, err)
+		}
+	}
+}
+
 func TestRunSetsUpGo(t *testing.T) {
 	t.Parallel()
 	tree, root := t.TempDir(), filepath.Join(t.TempDir(), "usr/local/go")

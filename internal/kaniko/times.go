@@ -56,15 +56,26 @@ func forgetTimes(p *plan.Plan) error {
 	if len(config.RootFS.DiffIDs) != len(manifest.Layers) {
 		return fmt.Errorf("its config has %d layers and its manifest %d", len(config.RootFS.DiffIDs), len(manifest.Layers))
 	}
+	// Two instructions may have left one layer: the second finds it written anew.
+	type written struct {
+		layer  v1.Descriptor
+		diffID v1.Hash
+	}
+	done := map[v1.Hash]written{} // by the digest that was
 	for i := range manifest.Layers {
 		layer := &manifest.Layers[i]
 		if slices.Contains(p.BaseLayers, layer.Digest.String()) {
 			continue
 		}
-		var err error
-		if config.RootFS.DiffIDs[i], err = forgetLayerTimes(blobs, layer, level); err != nil {
-			return fmt.Errorf("layer %s: %w", layer.Digest, err)
+		was := layer.Digest
+		if _, ok := done[was]; !ok {
+			diffID, err := forgetLayerTimes(blobs, layer, level)
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", was, err)
+			}
+			done[was] = written{*layer, diffID}
 		}
+		*layer, config.RootFS.DiffIDs[i] = done[was].layer, done[was].diffID
 	}
 	config.Created = v1.Time{Time: epoch}
 	var err error

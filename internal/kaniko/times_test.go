@@ -50,7 +50,12 @@ func layerAt(t *testing.T, name string, at time.Time, options ...tarball.LayerOp
 // builtAt is what kaniko leaves of a build upon a base, at some time.
 func builtAt(t *testing.T, at time.Time, base v1.Layer, options ...tarball.LayerOption) *plan.Plan {
 	t.Helper()
-	img, err := mutate.AppendLayers(empty.Image, base, layerAt(t, "app", at, options...))
+	return builtOf(t, at, base, layerAt(t, "app", at, options...))
+}
+
+func builtOf(t *testing.T, at time.Time, base v1.Layer, layers ...v1.Layer) *plan.Plan {
+	t.Helper()
+	img, err := mutate.AppendLayers(empty.Image, append([]v1.Layer{base}, layers...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +145,28 @@ func TestTimesAreForgotten(t *testing.T) {
 	}
 	if digests[0] != digests[1] {
 		t.Errorf("one content gives %s and %s", digests[0], digests[1])
+	}
+}
+
+// With a layer for each instruction, two that do the same leave one layer.
+func TestTimesOfEqualLayersAreForgotten(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC)
+	app := layerAt(t, "app", day)
+	p := builtOf(t, day, layerAt(t, "base", day), app, layerAt(t, "other", day), app)
+	if err := forgetTimes(p); err != nil {
+		t.Fatal(err)
+	}
+	img := onlyImage(t, p.Layout)
+	if err := validate.Image(img); err != nil {
+		t.Error(err)
+	}
+	manifest, err := img.Manifest()
+	if err != nil || len(manifest.Layers) != 4 {
+		t.Fatalf("%+v, %v", manifest, err)
+	}
+	if layers := manifest.Layers; layers[1].Digest != layers[3].Digest || layers[1].Digest == layers[2].Digest {
+		t.Errorf("the layers are %+v", layers)
 	}
 }
 

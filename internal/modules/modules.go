@@ -102,7 +102,7 @@ func (f *Fetcher) Fetch(ctx context.Context, modules []Module) (Fetched, error) 
 			var err error
 			results[n], err = f.fetch(ctx, m)
 			if err != nil {
-				return fmt.Errorf("private module %s: %w", m, err)
+				return fmt.Errorf("module %s: %w", m, err)
 			}
 			return nil
 		})

@@ -172,7 +172,7 @@ func TestFetchRefuses(t *testing.T) {
 			f := p.fetcher(t)
 			tc.set(p, f)
 			_, err := f.Fetch(t.Context(), modules.Private("corp.example", []byte(p.sum)))
-			if err == nil || !strings.HasPrefix(err.Error(), "private module corp.example/Secret/lib@v1.2.3: ") || !strings.HasSuffix(err.Error(), tc.want) || step.ExitCode(err) != tc.code {
+			if err == nil || !strings.HasPrefix(err.Error(), "module corp.example/Secret/lib@v1.2.3: ") || !strings.HasSuffix(err.Error(), tc.want) || step.ExitCode(err) != tc.code {
 				t.Errorf("got %v (exit code %d)\nwant %s", err, step.ExitCode(err), tc.want)
 			}
 			if err != nil && strings.Contains(err.Error(), password) {

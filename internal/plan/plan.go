@@ -49,6 +49,8 @@ type Plan struct {
 	// Cache is what the build has of the cache volume; nil where none is bound.
 	Cache *Cache `json:"cache,omitempty"`
 
+	// Unused says which caches the build does not use, and why, for a person.
+	Unused []string `json:"unused,omitempty"`
 	// NoToolchain says why there is no Toolchain, for a person.
 	NoToolchain string `json:"noToolchain,omitempty"`
 
@@ -70,6 +72,11 @@ type Plan struct {
 	// to both: believe nothing of it.
 	ActionGraph string `json:"actionGraph"`
 	Compiled    string `json:"compiled"`
+	// Modules is the module cache of the build; "" where each stage has its
+	// own. Downloaded is a file for the number of modules that came into it.
+	// Anything can write to both.
+	Modules    string `json:"modules,omitempty"`
+	Downloaded string `json:"downloaded"`
 }
 
 // Layers is kaniko's layer cache.

@@ -243,32 +243,6 @@ func (b *bases) layers(needed []dockerfile.Base) ([]string, error) {
 	return layers, nil
 }
 
-// namesGoEnv is what [dockerfile.Derived.NamesGoEnv] is, of what the base
-// images bring along. An image that cannot be read counts.
-func (b *bases) namesGoEnv() bool {
-	for _, one := range b.found {
-		img, err := b.inUse.Image(one.digest)
-		if err != nil {
-			return true
-		}
-		config, err := img.ConfigFile()
-		if err != nil {
-			return true
-		}
-		user, _, _ := strings.Cut(config.Config.User, ":")
-		if user != "" && user != "root" && user != "0" {
-			return true
-		}
-		for _, variable := range config.Config.Env {
-			switch name, _, _ := strings.Cut(variable, "="); name {
-			case "HOME", "XDG_CONFIG_HOME", "GOENV":
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // config is what an image brings along, by its reference as pin gave it. It is
 // what [dockerfile.Options].Config wants.
 func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, error) {
@@ -283,7 +257,7 @@ func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, 
 		if err != nil {
 			return nil, err
 		}
-		return &dockerfile.ImageConfig{Env: file.Config.Env, WorkingDir: file.Config.WorkingDir, OnBuild: file.Config.OnBuild}, nil
+		return &dockerfile.ImageConfig{Env: file.Config.Env, WorkingDir: file.Config.WorkingDir, User: file.Config.User, OnBuild: file.Config.OnBuild}, nil
 	}
 	return nil, fmt.Errorf("%s is not among the images that were asked for", ref)
 }

@@ -40,6 +40,7 @@ func openCaches(c *Config, log *log) (*caches, error) {
 	opened.goBuild.name, opened.goMod.name = gocache.GoBuild, gocache.GoMod
 	if c.Cache == "" {
 		log.printf("caches: no workspace cache is bound, so this build starts with none")
+		log.unused = append(log.unused, "no workspace cache is bound")
 	} else if removed, err := gocache.Trim(c.Cache, gocache.MinFree); err != nil {
 		log.printf("caches: removing old base images and toolchains: %v", err)
 	} else if removed > 0 {
@@ -52,7 +53,7 @@ func openCaches(c *Config, log *log) (*caches, error) {
 				cache.dir, cache.held = held.Path(), held
 				continue
 			}
-			log.printf("cache %s is not used by this build: %v", cache.name, err)
+			log.notUsed(cache.name, "%v", err)
 		}
 		if err := cache.useOwn(c); err != nil {
 			return nil, err
@@ -63,7 +64,7 @@ func openCaches(c *Config, log *log) (*caches, error) {
 		if err == nil {
 			opened.bases, opened.kept = gocache.BaseImages(dir), true
 		} else {
-			log.printf("cache %s is not used by this build: %v", gocache.Bases, err)
+			log.notUsed(gocache.Bases, "%v", err)
 		}
 		if usage := gocache.ReadUsage(c.Cache); len(usage.Parts) > 0 {
 			log.printf("caches: %s", usage)
@@ -155,14 +156,15 @@ func (opened *caches) useModules(c *Config, source *source) error {
 		opened.log.printf("cache %s: %s: %v, %d such modules are removed from it", opened.goMod.name, damages[0].Path, damages[0].Problem, len(damages))
 		return nil
 	}
-	opened.log.printf("cache %s is not used by this build: %s: %v, and other builds use it", opened.goMod.name, damages[0].Path, damages[0].Problem)
+	opened.log.notUsed(opened.goMod.name, "%s: %v, and other builds use it", damages[0].Path, damages[0].Problem)
 	return errors.Join(opened.goMod.held.Release(), opened.goMod.useOwn(c))
 }
 
 // share makes sure that RUN instructions of users other than root can use the
-// caches; line is where the first such user comes in. To read what root made is
-// not enough: go commands fail where a folder of the module cache is root's, and
-// when they cannot note the day of trimming in the build cache.
+// caches; line is where the first such user comes in, a USER's or that of a FROM
+// whose image has one. To read what root made is not enough: go commands fail
+// where a folder of the module cache is root's, and when they cannot note the
+// day of trimming in the build cache.
 func (opened *caches) share(c *Config, dockerfile string, line int, log *log) error {
 	if line == 0 {
 		return nil
@@ -171,7 +173,7 @@ func (opened *caches) share(c *Config, dockerfile string, line int, log *log) er
 		if gocache.Shared(cache.dir) {
 			continue
 		}
-		log.printf("cache %s is not used by this build: %s:%d: the volume has no access control lists, so this user could not add to what root made", cache.name, dockerfile, line)
+		log.notUsed(cache.name, "%s:%d: the volume has no access control lists, so this user could not add to what root made", dockerfile, line)
 		if err := errors.Join(cache.held.Release(), cache.useOwn(c)); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/slipway-ci/slipway/internal/artifact"
 	"github.com/slipway-ci/slipway/internal/git"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
@@ -123,8 +125,8 @@ func (n *naming) decide(ctx context.Context, client *registry.Client, unchanged 
 		}
 		return err
 	}
-	if urls := tag.URLs(all); len(urls) > step.MaxResult {
-		return step.BadInput(fmt.Errorf("params tags and destinations: the image's names have %d bytes, over the %d of the result image-urls; use fewer", len(urls), step.MaxResult))
+	if bytes, err := n.inResults(all); err != nil || bytes > step.MaxNames {
+		return step.BadInput(cmp.Or(err, fmt.Errorf("params tags and destinations: the image's names have %d bytes in the results image-urls, IMAGE_URL, IMAGE_DIGEST and deploy-image, over the %d that a step may write; use fewer", bytes, step.MaxNames)))
 	}
 	if len(all) > 1 || len(n.config.Tags) > 0 {
 		for _, destination := range all {
@@ -140,6 +142,18 @@ func (n *naming) decide(ctx context.Context, client *registry.Client, unchanged 
 		return nil
 	}
 	return mustBeFree(ctx, client, fixed, unchanged, p, log)
+}
+
+// inResults is how many bytes the results of the step push have that name the
+// image.
+func (n *naming) inResults(all []tag.Destination) (int, error) {
+	one, err := artifact.Parse(n.config.Artifact)
+	if err != nil {
+		return 0, err
+	}
+	const digest = len("sha256:") + 64
+	url := len(all[0].URL)
+	return len(tag.URLs(all)) + url + digest + len(one.Name+"=") + url + len("@") + digest, nil
 }
 
 // mustBeFree refuses what the step push, which asks again, would have to

@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ import (
 const (
 	goModCache   = "/go/pkg/mod"
 	goUserConfig = "/root/.config/go"
+	goUserEnv    = goUserConfig + "/env"
 )
 
 // goBuildCache is where RUN instructions find Go's build cache: the same path in
@@ -101,9 +103,11 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		BuildArgs: c.userArgs(),
 		Platform:  host.Platform,
 		Mounted:   mounted(c, host),
+		ModCache:  goModCache,
 		Pin:       bases.pin,
 		Config:    bases.config,
 		Source:    source.check,
+		Has:       source.has,
 		Secrets:   slices.Sorted(maps.Keys(secrets)),
 	})
 	if err != nil {
@@ -112,13 +116,13 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := caches.share(c, source.name, derived.OtherUser(), log); err != nil {
 		return err
 	}
-	settings := goSettings(c)
+	settings := goSettings(c, derived)
 	given := buildArgs(c, derived, settings)
 	p, err := decide(c, host, source, derived, caches, bases, given)
 	if err != nil {
 		return err
 	}
-	tell(source, derived, given, log)
+	tell(c, source, derived, given, log)
 	unchanged := &unchanged{config: c, host: host, client: client, source: source, derived: derived, bases: bases, secrets: secrets, log: log}
 	if err := unchanged.find(ctx, p, given); err != nil {
 		return err
@@ -139,6 +143,11 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := fetchPrivate(ctx, c, source, caches.goMod.dir, log); err != nil {
 		return err
 	}
+	if derived.Modules != nil {
+		log.printf("modules: the module cache is the image's own: %s:%s", source.name, derived.Modules)
+		log.unused = append(log.unused, fmt.Sprintf("%s: %s:%s", gocache.GoMod, source.name, derived.Modules))
+		fetchAll(ctx, c, source, caches.goMod, log)
+	}
 	// Not as an ARG: a file that cannot be written fails a build, and this
 	// way only those read of it who can write it.
 	settings["GOFLAGS"] = strings.TrimSpace("-debug-actiongraph=" + p.ActionGraph + " " + c.GoFlags)
@@ -158,6 +167,10 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	p.Cache = caches.handOver(c)
+	for _, note := range derived.Escapes {
+		log.unused = append(log.unused, source.name+":"+note.String())
+	}
+	p.Unused = log.unused
 	if err := secrets.leave(c.SecretsForRun, derived.Secrets); err != nil {
 		return err
 	}
@@ -184,11 +197,19 @@ func mounted(c *Config, host Host) []string {
 	return slices.Compact(paths)
 }
 
-// goSettings are for every go command of the build.
-func goSettings(c *Config) map[string]string {
-	settings := map[string]string{"GOCACHE": goBuildCache(c), "GOMODCACHE": goModCache}
-	if c.GoProxy != "" {
+// goSettings are for every go command of the build. Where the module cache is
+// the image's own, it is where Go has it.
+func goSettings(c *Config, derived *dockerfile.Derived) map[string]string {
+	settings := map[string]string{"GOCACHE": goBuildCache(c)}
+	if derived.Modules == nil {
+		settings["GOMODCACHE"] = goModCache
+	}
+	switch {
+	case c.GoProxy == "":
+	case derived.Modules == nil:
 		settings["GOPROXY"] = c.GoProxy
+	default:
+		settings["GOPROXY"] = keptFirst(c, c.GoProxy)
 	}
 	if noSumDB := joinPatterns(c.GoNoSumDB, c.GoPrivate); noSumDB != "" {
 		settings["GONOSUMDB"] = noSumDB
@@ -239,9 +260,16 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Compression:  c.CompressionLevel,
 		ActionGraph:  filepath.Join(c.Built, "go", "actions"),
 		Compiled:     filepath.Join(c.Built, "go", "compiled.json"),
+		Downloaded:   filepath.Join(c.Built, "go", "downloaded.json"),
 	}
 	p.Files = []plan.File{
 		{Path: filepath.Join(goTelemetry[0], "mode"), Content: "off\n"},
+	}
+	ignored := slices.Concat([]string{goModCache}, goTelemetry, c.IgnorePaths)
+	if derived.Modules == nil {
+		p.Modules = caches.goMod.dir
+	} else {
+		p.Links[0].Path, ignored = keptModules(c), ignored[1:]
 	}
 
 	var err error
@@ -264,7 +292,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		BuildArgs:                   args,
 		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
 		Labels:                      c.Labels,
-		IgnorePaths:                 slices.Concat([]string{goModCache}, goTelemetry, c.IgnorePaths),
+		IgnorePaths:                 ignored,
 		SingleSnapshot:              c.SingleSnapshot,
 		UseNewRun:                   c.UseNewRun,
 		IgnoreVarRun:                c.IgnoreVarRun,
@@ -288,7 +316,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 }
 
 // tell says what the user may not expect of the build.
-func tell(source *source, derived *dockerfile.Derived, args []string, log *log) {
+func tell(c *Config, source *source, derived *dockerfile.Derived, args []string, log *log) {
 	names := map[string]bool{}
 	for _, arg := range args {
 		name, _, _ := strings.Cut(arg, "=")
@@ -302,6 +330,11 @@ func tell(source *source, derived *dockerfile.Derived, args []string, log *log) 
 			log.printf("%s:%d: %s", source.name, note.Line, note.Text)
 		} else {
 			log.printf("%s: %s", source.name, note.Text)
+		}
+	}
+	for _, ignored := range c.IgnorePaths {
+		if note := derived.CopiesTo(path.Clean(ignored)); note != nil {
+			log.printf("%s:%s: the param ignore-paths has %s: kaniko drops folders that are copied there, and nothing there is in the image", source.name, note, ignored)
 		}
 	}
 	if diff := derived.Diff(); diff != "" {

@@ -3,6 +3,7 @@ package prepare
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -29,7 +30,7 @@ func fetchPrivate(ctx context.Context, c *Config, source *source, goMod string, 
 	fetcher := &modules.Fetcher{Proxies: cmp.Or(c.GoPrivateProxy, c.GoProxy), Netrc: netrc, Cache: goMod, Client: http.DefaultClient}
 	done, err := fetcher.Fetch(ctx, wanted)
 	if err != nil {
-		return err
+		return fmt.Errorf("private %w", err)
 	}
 	log.printf("private modules: %d in go.sum, %d fetched, %s in %.1f s", len(wanted), done.New, size(done.Bytes), time.Since(started).Seconds())
 	return nil

@@ -109,6 +109,31 @@ func (s *source) check(name string) *dockerfile.SourceError {
 	return nil
 }
 
+// has reports whether the build context has a file of that name, or one in a
+// folder of it, that .dockerignore does not leave out. It is what
+// [dockerfile.Options].Has wants.
+func (s *source) has(name string) bool {
+	root, err := os.OpenRoot(s.context)
+	if err != nil {
+		return false // check has said so
+	}
+	defer root.Close()
+	found := false
+	_ = fs.WalkDir(root.FS(), name, func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return nil //nolint:nilerr // what is not there or cannot be read is not copied
+		case entry.IsDir() && s.leftOut(name):
+			return fs.SkipDir
+		case entry.IsDir() || s.ignore.excludes(name) > 0:
+			return nil
+		}
+		found = true
+		return fs.SkipAll
+	})
+	return found
+}
+
 func readFile(root *os.Root, name string) ([]byte, error) {
 	info, err := root.Stat(name)
 	if err != nil {

@@ -72,9 +72,18 @@ func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]s
 }
 
 // place puts the settings where Go reads them last: into the go.env that it
-// has since 1.21, or else into root's own file.
+// has since 1.21, or else into root's own file. That file has them as well where
+// no instruction can tell: a Go that is not the base's has a go.env of its own,
+// be it one that GOTOOLCHAIN or golang.org/dl downloads or one of apk's.
 func (t *toolchain) place(p *plan.Plan, found *gocache.Toolchain, settings map[string]string) {
 	inGo := found != nil && found.Env != ""
+	if t.derived.Modules != nil && t.config.GoProxy == "" {
+		env := ""
+		if inGo {
+			env = found.Env
+		}
+		t.keptFirst(env, settings)
+	}
 	switch {
 	case p.Toolchain != nil:
 		p.Ignore(gocache.GoRoot)
@@ -83,10 +92,18 @@ func (t *toolchain) place(p *plan.Plan, found *gocache.Toolchain, settings map[s
 	}
 	if inGo {
 		p.Files = append(p.Files, plan.File{Path: goEnv, Content: replaced(found.Env, settings)})
-		return
+		if t.derived.NamesGoEnv() || t.derived.ReachesFile(goUserEnv) != nil {
+			if note := t.derived.OtherGo(); note != nil {
+				t.log.printf("%s:%s: the caches are found by the base image's Go alone, as the settings are in its go.env file", t.name, note)
+			}
+			return
+		}
 	}
 	p.Ignore(goUserConfig)
-	p.Files = append(p.Files, plan.File{Path: filepath.Join(goUserConfig, "env"), Content: lines(settings)})
+	if note := t.derived.CopiesTo(goUserConfig); note != nil {
+		t.log.printf("%s:%s: that is where Go's settings are for this build: kaniko drops folders that are copied there, and nothing there is in the image", t.name, note)
+	}
+	p.Files = append(p.Files, plan.File{Path: goUserEnv, Content: lines(settings)})
 	if line := t.derived.OtherUser(); line > 0 {
 		t.log.printf("%s:%d: go commands of this user do not find the caches, as the settings are in root's go/env file", t.name, line)
 	}
@@ -99,7 +116,7 @@ func (t *toolchain) open() gocache.Toolchains {
 	}
 	dir, err := gocache.Open(t.config.Cache, gocache.GoRoots, gocache.MinFree)
 	if err != nil {
-		t.log.printf("cache %s is not used by this build: %v", gocache.GoRoots, err)
+		t.log.notUsed(gocache.GoRoots, "%v", err)
 		return ""
 	}
 	return gocache.Toolchains(dir)
@@ -175,7 +192,7 @@ func (t *toolchain) find(ctx context.Context, known map[v1.Hash]*gocache.Toolcha
 	if note := t.derived.ReachesFile(goEnv); note != nil {
 		return nil, nil, cmp.Or(why, t.name+":"+note.String())
 	}
-	if t.store == "" && !t.derived.NamesGoEnv() && !t.bases.namesGoEnv() {
+	if t.store == "" && t.derived.Modules == nil && !t.derived.NamesGoEnv() {
 		// The other place for settings is as good then, and looking would take
 		// a while in each build.
 		return nil, nil, why

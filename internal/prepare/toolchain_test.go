@@ -31,6 +31,7 @@ type site struct {
 	root, registry string
 	env            map[string]string
 	host           prepare.Host
+	ignored        []string // the param ignore-paths
 }
 
 func newSite(t *testing.T) *site {
@@ -66,6 +67,12 @@ func (s *site) path(name string) string { return filepath.Join(s.root, name) }
 
 func (s *site) put(t *testing.T, image string, files map[string]string) {
 	t.Helper()
+	s.putAs(t, image, "", files)
+}
+
+// putAs stores an image with a user of its own.
+func (s *site) putAs(t *testing.T, image, user string, files map[string]string) {
+	t.Helper()
 	var content bytes.Buffer
 	archive := tar.NewWriter(&content)
 	for name, text := range files {
@@ -87,7 +94,7 @@ func (s *site) put(t *testing.T, image string, files map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: mustConfig(t, img).RootFS}); err != nil {
+	if img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{User: user}, RootFS: mustConfig(t, img).RootFS}); err != nil {
 		t.Fatal(err)
 	}
 	tag, err := name.NewTag(s.registry + "/library/" + image)
@@ -122,7 +129,8 @@ func (s *site) run(t *testing.T, dockerfile string) (p *plan.Plan, log string) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	args := []string{"--build-args", "--kaniko-args", "--registry-mirrors", s.registry, "--registry-maps", "--insecure-registries", "--skip-tls-verify-registries"}
+	args := []string{"--build-args", "--kaniko-args", "--registry-mirrors", s.registry, "--registry-maps", "--insecure-registries", "--skip-tls-verify-registries", "--ignore-paths"}
+	args = append(args, s.ignored...)
 	if err := prepare.Run(t.Context(), s.host, args, envconfig.MapLookuper(s.env), &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
@@ -281,6 +289,53 @@ func TestGoBeforeItHadSettingsOfItsOwn(t *testing.T) {
 	for _, path := range []string{"/usr/local/go", "/root/.config/go"} {
 		if !slices.Contains(p.Args, "--ignore-path="+path) {
 			t.Errorf("kaniko is not told to ignore %s: %q", path, p.Args)
+		}
+	}
+}
+
+func TestGoOfABaseWithAUserOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.putAs(t, "golang:old", "1001", map[string]string{"usr/local/go/bin/go": "old"})
+	const warning = "Dockerfile:1: go commands of this user do not find the caches, as the settings are in root's go/env file\n"
+	for user, want := range map[string]bool{"": true, "USER root\n": false} {
+		_, log := s.run(t, "FROM golang:old\n"+user+"RUN go build\n")
+		if strings.Contains(log, warning) != want {
+			t.Errorf("with %q:\n%s", user, log)
+		}
+	}
+}
+
+// A Go that a build downloads does not read the base's go.env.
+func TestSettingsForAnotherGo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const warning = "Dockerfile:2: ENV names GOTOOLCHAIN=auto: the caches are found by the base image's Go alone, as the settings are in its go.env file\n"
+	for change, want := range map[string]struct{ root, warned bool }{
+		"":                                      {true, false},
+		"ENV GOTOOLCHAIN=auto":                  {true, false},
+		"RUN go install golang.org/dl/go1.26.0": {true, false},
+		"ENV GOTOOLCHAIN=auto\nUSER nobody":     {false, true},
+		"ENV GOTOOLCHAIN=auto\nRUN go env -w CGO_ENABLED=0": {false, true},
+		"ENV GOTOOLCHAIN=auto\nCOPY env /root/.config/go/":  {false, true},
+		"ENV GOTOOLCHAIN=local\nUSER nobody":                {false, false},
+		"ENV HOME=/home/me":                                 {false, false},
+	} {
+		if err := os.WriteFile(s.path("source/env"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, log := s.run(t, strings.Replace(build, "COPY . .", change, 1))
+		if carrier(t, p).Path != "/usr/local/go/go.env" {
+			t.Errorf("with %q the settings are in %s", change, carrier(t, p).Path)
+		}
+		root := slices.ContainsFunc(p.Files, func(f plan.File) bool {
+			return f.Path == "/root/.config/go/env" && strings.Contains(f.Content, "GOMODCACHE=/go/pkg/mod\n")
+		})
+		if ignored := slices.Contains(p.Args, "--ignore-path=/root/.config/go"); root != want.root || ignored != want.root {
+			t.Errorf("with %q root's file: %t, ignored: %t", change, root, ignored)
+		}
+		if strings.Contains(log, warning) != want.warned {
+			t.Errorf("with %q:\n%s", change, log)
 		}
 	}
 }

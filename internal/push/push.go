@@ -12,6 +12,8 @@ import (
 	"io"
 	"math"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -58,6 +60,10 @@ type Report struct {
 	// from their cache.
 	Compiled *int `json:"compiled"`
 	Cached   *int `json:"cached"`
+	// Modules that came into the module cache meanwhile.
+	Modules *int `json:"modules"`
+	// Unused says which caches were not used, and why.
+	Unused []string `json:"unused,omitempty"`
 	// NoToolchain says why Go was not taken from the kept toolchains; "" if it
 	// was.
 	NoToolchain string `json:"noToolchain,omitempty"`
@@ -126,7 +132,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return step.BadInput(err)
 	}
-	report := Report{NoToolchain: shortened(p.NoToolchain)}
+	report := Report{NoToolchain: p.NoToolchain, Unused: p.Unused}
 	var img v1.Image
 	if p.Unchanged != nil {
 		report.Unchanged = &Unchanged{Built: p.Unchanged.Built, By: p.Unchanged.By}
@@ -158,7 +164,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		return err
 	}
 	report.Seconds = math.Round(time.Since(p.Started).Seconds()*10) / 10
-	tell(stderr, &report, p.Compiled)
+	tell(stderr, &report, p)
 	if c.Push {
 		for _, result := range []struct{ path, value string }{
 			{c.URLsResult, tag.URLs(destinations)},
@@ -182,24 +188,44 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 }
 
 func (r *Report) write(path string) error {
-	encoded, err := json.Marshal(r)
+	encoded, err := r.encode()
 	if err != nil {
 		return err
 	}
-	return step.WriteResult(path, string(encoded))
+	return step.WriteResult(path, encoded)
 }
 
-// maxReason is the most bytes of a reason in the report; prepare's log has all
-// of it.
+// maxReason is the most bytes of a reason in the report, fewer where the report
+// would be too long; prepare's log has all of it.
 const maxReason = 300
 
+// encode is the report as JSON, of at most [step.MaxReport] bytes.
+func (r *Report) encode() (string, error) {
+	for limit := maxReason; ; limit /= 2 {
+		short := *r
+		short.NoToolchain, short.Unused = shortened(r.NoToolchain, limit), nil
+		for _, why := range r.Unused {
+			short.Unused = append(short.Unused, shortened(why, limit/len(r.Unused)))
+		}
+		var encoded strings.Builder
+		encoder := json.NewEncoder(&encoded)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(&short); err != nil {
+			return "", err
+		}
+		if text := strings.TrimSuffix(encoded.String(), "\n"); len(text) <= step.MaxReport || limit == 0 {
+			return text, nil
+		}
+	}
+}
+
 // shortened keeps the beginning of a text, and its characters whole.
-func shortened(text string) string {
+func shortened(text string, limit int) string {
 	const more = "…"
-	if len(text) <= maxReason {
+	if len(text) <= limit {
 		return text
 	}
-	end := maxReason - len(more)
+	end := max(limit-len(more), 0)
 	for end > 0 && !utf8.RuneStart(text[end]) {
 		end--
 	}
@@ -226,36 +252,58 @@ func pushTold(ctx context.Context, client *registry.Client, tag name.Tag, img v1
 }
 
 // tell fills in the counts, and says for a person what the build cost.
-func tell(stderr io.Writer, report *Report, compiled string) {
+func tell(stderr io.Writer, report *Report, p *plan.Plan) {
 	if report.Unchanged != nil {
 		fmt.Fprintf(stderr, "build: none, as nothing has changed; %.1f s\n", report.Seconds)
 		return
 	}
-	count, err := readCompiled(compiled)
+	modules := ""
+	if count, err := readModules(p.Downloaded); err == nil {
+		report.Modules = &count
+		modules = fmt.Sprintf("%d modules downloaded; ", count)
+	}
+	count, err := readCompiled(p.Compiled)
 	if err != nil {
-		fmt.Fprintf(stderr, "build: %.1f s; how many packages were compiled is not known: %v\n", report.Seconds, err)
+		fmt.Fprintf(stderr, "build: %s%.1f s; how many packages were compiled is not known: %v\n", modules, report.Seconds, err)
 		return
 	}
 	report.Compiled, report.Cached = &count.Compiled, &count.Cached
-	fmt.Fprintf(stderr, "build: %d of %d packages compiled, %d from the cache; %.1f s\n",
-		count.Compiled, count.Compiled+count.Cached, count.Cached, report.Seconds)
+	fmt.Fprintf(stderr, "build: %d of %d packages compiled, %d from the cache; %s%.1f s\n",
+		count.Compiled, count.Compiled+count.Cached, count.Cached, modules, report.Seconds)
 }
 
-// readCompiled takes the count from the file that the build step leaves. A RUN
-// may have put something else in its place.
+// readCompiled takes the count from the file that the build step leaves.
 func readCompiled(path string) (gocache.Compiled, error) {
-	// Not a link, nor a pipe that would block.
-	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest {
-		return gocache.Compiled{}, errors.New("no go command left an account")
-	}
-	content, err := os.ReadFile(path)
+	content, err := readLeft(path)
 	if err != nil {
-		return gocache.Compiled{}, err
+		return gocache.Compiled{}, errors.New("no go command left an account")
 	}
 	var count gocache.Compiled
 	if err := json.Unmarshal(content, &count); err != nil || count.Compiled < 0 || count.Cached < 0 {
 		return gocache.Compiled{}, errors.New("the account cannot be read")
 	}
 	return count, nil
+}
+
+// readModules is the same for the number of modules.
+func readModules(path string) (int, error) {
+	content, err := readLeft(path)
+	if err != nil {
+		return 0, err
+	}
+	count, err := strconv.ParseUint(string(content), 10, 31)
+	return int(count), err
+}
+
+// readLeft reads a file that the build step leaves. A RUN may have put something
+// else in its place: a link, or a pipe that would block.
+func readLeft(path string) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxManifest {
+		return nil, fmt.Errorf("%s is not what the build step leaves", path)
+	}
+	return os.ReadFile(path)
 }

@@ -26,6 +26,13 @@ const (
 // (https://tekton.dev/docs/pipelines/tasks/#larger-results-using-sidecar-logs).
 const MaxResult = 1024
 
+// MaxReport and MaxNames are the most bytes of the step push's results: of
+// build-report, and of all others, the image's names, together.
+const (
+	MaxReport = 512
+	MaxNames  = 1024
+)
+
 type codedError struct {
 	code int
 	err  error

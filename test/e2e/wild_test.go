@@ -169,7 +169,8 @@ func (s *site) pushWildBases(t *testing.T) map[containers.Hash]bool {
 		"library/node:22-alpine": node, "library/busybox:musl": busybox, "base/run:latest": busybox,
 		"distroless/static:nonroot": distroless, "distroless/static-debian12:nonroot": distroless,
 		"distroless/base:latest": distroless, "distroless/base-debian12:latest": distroless,
-		"corp/golang:1": configured(t, golang, containers.Config{WorkingDir: "/workspace"}),
+		"corp/golang-user:1": configured(t, golang, containers.Config{WorkingDir: "/go", User: "1001"}),
+		"corp/golang:1":      configured(t, golang, containers.Config{WorkingDir: "/workspace"}),
 		"corp/golang-onbuild:1": configured(t, golang, containers.Config{
 			WorkingDir: "/src", OnBuild: []string{"COPY . .", "RUN go build -o /out/app ./cmd/server"},
 		}),
@@ -187,7 +188,7 @@ func (s *site) pushWildBases(t *testing.T) map[containers.Hash]bool {
 	return bases
 }
 
-// configured is an image with another WORKDIR and ONBUILD.
+// configured is an image with another WORKDIR, USER and ONBUILD.
 func configured(t *testing.T, img containers.Image, more containers.Config) containers.Image {
 	t.Helper()
 	file, err := img.ConfigFile()
@@ -195,7 +196,7 @@ func configured(t *testing.T, img containers.Image, more containers.Config) cont
 		t.Fatal(err)
 	}
 	config := file.DeepCopy().Config
-	config.WorkingDir, config.OnBuild = more.WorkingDir, more.OnBuild
+	config.WorkingDir, config.User, config.OnBuild = more.WorkingDir, more.User, more.OnBuild
 	if img, err = mutate.Config(img, config); err != nil {
 		t.Fatal(err)
 	}

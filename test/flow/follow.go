@@ -31,6 +31,10 @@ type Report struct {
 	// Compiled and Cached count packages; nil is not known.
 	Compiled *int `json:"compiled"`
 	Cached   *int `json:"cached"`
+	// Modules counts those that were downloaded; nil is not known.
+	Modules *int `json:"modules"`
+	// Unused says which caches were not used, and why.
+	Unused []string `json:"unused"`
 	// NoToolchain says why Go did not come from the cache; "" if it did.
 	NoToolchain string `json:"noToolchain"`
 	// Unchanged says whose image it is, where nothing was built.

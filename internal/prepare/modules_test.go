@@ -1,0 +1,95 @@
+package prepare_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/slipway-ci/slipway/internal/plan"
+)
+
+// A module cache that an instruction copies is the image's own, and what is
+// kept is a proxy for it.
+func TestModulesOfTheImage(t *testing.T) {
+	t.Parallel()
+	const copied = "FROM golang:1 AS deps\nRUN go mod download\nFROM golang:1\nCOPY --from=deps /go/pkg/mod /go/pkg/mod\n"
+	s := newSite(t)
+	s.env["PARAM_GO_PRIVATE"] = "corp.example"
+	kept := "GOPROXY=file://" + s.path("built/go-mod/cache/download") + "|"
+	for name, tc := range map[string]struct {
+		dockerfile, proxy string
+		want, not         []string // in the settings
+		own               bool
+	}{
+		"linked":          {build, "http://proxy.example", []string{"GOPROXY=http://proxy.example\n", "GOMODCACHE=/go/pkg/mod\n"}, []string{"file:"}, false},
+		"copied":          {copied, "http://proxy.example", []string{kept + "http://proxy.example\n"}, []string{"GOMODCACHE"}, true},
+		"linked, default": {build, "", []string{"GOPROXY=https://default.example\n", "GONOPROXY=corp.example\n"}, []string{"file:"}, false},
+		"copied, default": {copied, "", []string{kept + "https://default.example\n"}, []string{"GOMODCACHE", "GONOPROXY"}, true},
+	} {
+		s.env["PARAM_GO_PROXY"] = tc.proxy
+		p, log := s.run(t, tc.dockerfile)
+		settings := carrier(t, p).Content
+		for _, want := range tc.want {
+			if !strings.Contains(settings, want) {
+				t.Errorf("%s: the settings lack %q:\n%s", name, want, settings)
+			}
+		}
+		for _, not := range tc.not {
+			if strings.Contains(settings, not) {
+				t.Errorf("%s: the settings have %q:\n%s", name, not, settings)
+			}
+		}
+		path := "/go/pkg/mod"
+		if tc.own {
+			path = s.path("built/go-mod")
+		}
+		if !slices.ContainsFunc(p.Links, func(link plan.Link) bool {
+			return link.Path == path && filepath.Dir(link.Target) == s.path("cache")
+		}) {
+			t.Errorf("%s: no link %s to the volume's: %+v", name, path, p.Links)
+		}
+		if ignored := slices.Contains(p.Args, "--ignore-path=/go/pkg/mod"); ignored == tc.own {
+			t.Errorf("%s: kaniko ignores the module cache: %t", name, ignored)
+		}
+		const said = "modules: the module cache is the image's own: Dockerfile:4: COPY copies from the module cache\n"
+		if strings.Contains(log, said) != tc.own {
+			t.Errorf("%s:\n%s", name, log)
+		}
+	}
+	// Without a volume as well: private modules are kept for this run.
+	s.env["WORKSPACE_CACHE_PATH"] = ""
+	p, _ := s.run(t, copied)
+	if settings := carrier(t, p).Content; !strings.Contains(settings, kept) {
+		t.Errorf("without a volume the settings are\n%s", settings)
+	}
+	if info, err := os.Stat(p.Links[0].Target); err != nil || !info.IsDir() {
+		t.Errorf("%s: %v", p.Links[0].Target, err)
+	}
+}
+
+// The plan has for the report which caches are not used, and why.
+func TestUnusedCachesInThePlan(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	if p, log := s.run(t, build); len(p.Unused) > 0 || p.Modules == "" {
+		t.Errorf("with all caches: %q, modules in %q\n%s", p.Unused, p.Modules, log)
+	}
+	p, _ := s.run(t, "FROM golang:1\nENV GOCACHE=/tmp/cache\nRUN go mod download && go build\n")
+	want := []string{
+		"go-mod: Dockerfile:3: RUN go mod download is in the final stage",
+		"Dockerfile:2: ENV GOCACHE: go commands use that directory and not the kept build cache",
+	}
+	if !slices.Equal(p.Unused, want) || p.Modules != "" {
+		t.Errorf("got %q, modules in %q, want %q", p.Unused, p.Modules, want)
+	}
+	s.env["WORKSPACE_CACHE_PATH"] = ""
+	if p, _ := s.run(t, build); !slices.Equal(p.Unused, []string{"no workspace cache is bound"}) || p.Modules == "" {
+		t.Errorf("without a volume: %q, modules in %q", p.Unused, p.Modules)
+	}
+	s.env["WORKSPACE_CACHE_PATH"] = s.path("absent")
+	if p, _ := s.run(t, build); len(p.Unused) != 4 || !strings.HasPrefix(p.Unused[1], "go-mod: ") {
+		t.Errorf("on a volume that is not there: %q", p.Unused)
+	}
+}
