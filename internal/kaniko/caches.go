@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
@@ -66,13 +67,41 @@ func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
 	return caches
 }
 
-// blame says that a build may have failed because the volume was full by then:
-// what a go command writes there while it runs is the one thing that this can
-// fail.
-func (caches *caches) blame(full error) {
-	if full != nil && (caches.GoBuild != "" || caches.GoMod != "") {
-		fmt.Fprintf(caches.stderr, "caches: %v: if that is why a go command failed, run the build again, and it goes without them; give the volume more room, or the param cache-size less\n", full)
+// full says whether the volume has become so full under the build that a go
+// command may have failed for it. Then caches of this run take the place of the
+// volume's, for the build to be started again: what a go command writes there
+// while it runs is the one thing about a cache that could fail a build.
+func (caches *caches) full(p *plan.Plan) bool {
+	if caches == nil || caches.GoBuild == "" && caches.GoMod == "" {
+		return false
 	}
+	problem := gocache.Room(caches.Volume, gocache.MinFree)
+	if problem == nil {
+		return false
+	}
+	fmt.Fprintf(caches.stderr, "caches: %v, which may be why a go command failed: the build starts again without those of the volume; give it more room, or the param cache-size less\n", problem)
+	parent := filepath.Join(filepath.Dir(p.Layout), "cache")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		fmt.Fprintf(caches.stderr, "caches: %v\n", err)
+		return false
+	}
+	for i := range p.Links {
+		link := &p.Links[i]
+		name, ok := map[string]gocache.Name{caches.GoBuild: gocache.GoBuild, caches.GoMod: gocache.GoMod}[link.Target]
+		if !ok {
+			continue
+		}
+		own, err := gocache.Open(parent, name, 0)
+		if err == nil {
+			link.Target = own
+			err = errors.Join(os.Remove(link.Path), makeLink(*link))
+		}
+		if err != nil {
+			fmt.Fprintf(caches.stderr, "caches: %v\n", err)
+			return false
+		}
+	}
+	return true
 }
 
 // end lets go of the caches, and says how they are, unless the build failed:
@@ -80,9 +109,6 @@ func (caches *caches) blame(full error) {
 func (caches *caches) end(ctx context.Context, failed error) {
 	if caches == nil {
 		return
-	}
-	if failed != nil && ctx.Err() == nil {
-		defer caches.blame(gocache.Room(caches.Volume, gocache.MinFree))
 	}
 	if err := caches.mark.End(failed != nil && ctx.Err() == nil); err != nil {
 		fmt.Fprintf(caches.stderr, "caches: %v\n", err)

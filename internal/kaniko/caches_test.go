@@ -1,6 +1,8 @@
 package kaniko_test
 
 import (
+	"bytes"
+	"cmp"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,19 +12,42 @@ import (
 	"github.com/slipway-ci/slipway/internal/plan"
 )
 
-// A build that fails on a full volume may have failed of that.
-func TestRunSaysThatTheVolumeIsFull(t *testing.T) {
+// A build that fails on a volume that has become full starts again without its
+// caches, and only if that may be why.
+func TestRunGoesOnWithoutAFullVolume(t *testing.T) {
 	t.Parallel()
-	for behaviour, blamed := range map[string]bool{"succeed": false, "compile error": true} {
-		t.Run(behaviour, func(t *testing.T) {
+	const full = "/proc/self" // no file system has less room
+	for name, tc := range map[string]struct {
+		behaviour string
+		volume    string
+		code      int
+		again     bool
+	}{
+		"full":                         {"no room", full, 0, true},
+		"there is room":                {"no room", "", 1, false},
+		"another reason":               {"compile error", full, 1, true},
+		"full, and it does not matter": {"succeed", full, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd, stderr := newStep(t, behaviour, func(p *plan.Plan) {
-				p.Cache = &plan.Cache{Volume: "/proc/self", GoBuild: t.TempDir()} // no file system has less room
+			volume := cmp.Or(tc.volume, t.TempDir())
+			link := filepath.Join(t.TempDir(), "mod")
+			cmd, stderr := newStep(t, tc.behaviour, func(p *plan.Plan) {
+				p.Cache = &plan.Cache{Volume: volume, GoMod: t.TempDir()}
+				p.Links = []plan.Link{{Path: link, Target: p.Cache.GoMod}}
+				p.Env["GOMODCACHE_LINK"], p.Env["GOMODCACHE_FULL"] = link, p.Cache.GoMod
 			})
+			var stdout bytes.Buffer
+			cmd.Stdout = &stdout
 			_ = cmd.Run()
-			lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-			if got := strings.HasPrefix(lines[len(lines)-1], "caches: /proc/self: only 0B left on the volume: if that is why a go command failed, run the build again"); got != blamed {
-				t.Errorf("it blames the volume: %t, want %t\n%s", got, blamed, stderr)
+			if got := cmd.ProcessState.ExitCode(); got != tc.code {
+				t.Errorf("exit code %d, want %d\n%s", got, tc.code, stderr)
+			}
+			if says := strings.Contains(stderr.String(), "left on the volume, which may be why a go command failed: the build starts again without those of the volume"); says != tc.again {
+				t.Errorf("it starts again: %t, want %t\n%s", says, tc.again, stderr)
+			}
+			if cleans := strings.Contains(stdout.String(), "args: --one --two=2 --pre-cleanup\n"); cleans != (tc.again && tc.code == 0) {
+				t.Errorf("kaniko is told to remove what the first time left: %t\n%s", cleans, &stdout)
 			}
 		})
 	}

@@ -72,7 +72,12 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
 	}
 	seen := &lookups{out: stderr, keys: map[string]bool{}}
-	err = execute(ctx, config.Executor, p, stdout, seen)
+	err = execute(ctx, config.Executor, p.Args, p.Env, stdout, seen)
+	if errors.Is(err, ErrFailed) && ctx.Err() == nil && caches.full(p) {
+		seen = &lookups{out: stderr, keys: map[string]bool{}}
+		// In the same container, which has what is left of the first time.
+		err = execute(ctx, config.Executor, append(slices.Clone(p.Args), "--pre-cleanup"), p.Env, stdout, seen)
+	}
 	if err == nil {
 		countModules(p, stderr) // while the cache is held
 	}
@@ -171,7 +176,7 @@ func makeFile(file plan.File) error {
 	return step.WriteFile(file.Path, []byte(file.Content), 0o644)
 }
 
-func execute(ctx context.Context, executor string, p *plan.Plan, stdout, stderr io.Writer) error {
+func execute(ctx context.Context, executor string, args []string, env map[string]string, stdout, stderr io.Writer) error {
 	// A child's death signal fires when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -188,10 +193,10 @@ func execute(ctx context.Context, executor string, p *plan.Plan, stdout, stderr 
 	}
 	defer reader.Close()
 
-	cmd := exec.CommandContext(ctx, executor, p.Args...)
+	cmd := exec.CommandContext(ctx, executor, args...)
 	cmd.Env = os.Environ()
-	for _, key := range slices.Sorted(maps.Keys(p.Env)) {
-		cmd.Env = append(cmd.Env, key+"="+p.Env[key])
+	for _, key := range slices.Sorted(maps.Keys(env)) {
+		cmd.Env = append(cmd.Env, key+"="+env[key])
 	}
 	cmd.Stdout = stdout
 	cmd.Stderr = writer

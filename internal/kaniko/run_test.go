@@ -72,6 +72,14 @@ func fakeExecutor(behaviour string) int {
 		fmt.Fprintln(os.Stderr, "./main.go:7:2: undefined: x")
 		fmt.Fprintln(os.Stderr, "error building image: error building stage: failed to execute command: waiting for process to exit: exit status 2")
 		return 2
+	case "no room":
+		// As a go command does that has a module to write.
+		cache, err := os.Readlink(os.Getenv("GOMODCACHE_LINK"))
+		if err != nil || cache == os.Getenv("GOMODCACHE_FULL") {
+			fmt.Fprintln(os.Stderr, "go: write /go/pkg/mod/cache/lock: no space left on device", err)
+			return 1
+		}
+		return fakeExecutor("succeed")
 	case "killed":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "a RUN that ignores SIGTERM":

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -25,9 +26,10 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 		t.Fatalf("with caches it is %s, without %s", got, want)
 	}
 	for _, tc := range []struct {
-		name  string
-		fault func(t *testing.T, volume string)
-		says  []string // nothing, if it is nothing that a build goes without
+		name   string
+		fault  func(t *testing.T, volume string)
+		says   []string // nothing, if it is nothing that a build goes without
+		source string   // "" for the usual one
 		// mended undoes what no build could; nil where a build does.
 		mended func(t *testing.T, volume string)
 	}{
@@ -91,6 +93,13 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 				}
 			}
 		}},
+		{name: "full by the time a go command runs", source: s.newSource(t, "filling", 0,
+			"RUN CGO_ENABLED=0 go build", "RUN head -c 800000000 /dev/zero > /workspace/cache/filling; CGO_ENABLED=0 go build"), fault: func(t *testing.T, volume string) {
+			mountMemory(t, volume, "size=600m")
+		}, mended: unmount, says: []string{
+			"no space left on device",
+			"left on the volume, which may be why a go command failed: the build starts again without those of the volume",
+		}},
 		{name: "full of what a killed prepare has left", fault: func(t *testing.T, volume string) {
 			mountMemory(t, volume, "size=800m")
 			left := filepath.Join(volume, "bases", ".staging-1")
@@ -136,7 +145,7 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 				t.Fatalf("%v\n%s", err, output)
 			}
 			tc.fault(t, volume)
-			first := s.newPod(t, source, volume)
+			first := s.newPod(t, cmp.Or(tc.source, source), volume)
 			got, _ := first.run(t)
 			if got != want {
 				t.Errorf("the image is %s, without a cache %s", got, want)
@@ -175,7 +184,8 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 var trouble = regexp.MustCompile(`(?m)^.*(not used|not kept|not cached|without a cache|next build tries|no space left|not from the cache).*$`)
 
 // newSource is the app of these tests; n tells one source from another.
-func (s *site) newSource(t *testing.T, name string, n int) string {
+// Pairs of texts are replaced in the Dockerfile.
+func (s *site) newSource(t *testing.T, name string, n int, replace ...string) string {
 	t.Helper()
 	dir := s.mkdir(t, name)
 	for file, content := range map[string]string{
@@ -189,6 +199,9 @@ func (s *site) newSource(t *testing.T, name string, n int) string {
 		path := filepath.Join(dir, file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
+		}
+		if file == "Dockerfile" {
+			content = strings.NewReplacer(replace...).Replace(content)
 		}
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
