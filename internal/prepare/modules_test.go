@@ -24,9 +24,9 @@ func TestModulesOfTheImage(t *testing.T) {
 		own               bool
 	}{
 		"linked":          {build, "http://proxy.example", []string{"GOPROXY=http://proxy.example\n", "GOMODCACHE=/go/pkg/mod\n"}, []string{"file:"}, false},
-		"copied":          {copied, "http://proxy.example", []string{kept + "http://proxy.example\n"}, []string{"GOMODCACHE"}, true},
+		"copied":          {copied, "http://proxy.example", []string{kept + "http://proxy.example\n", "GONOPROXY=none\n"}, []string{"GOMODCACHE"}, true},
 		"linked, default": {build, "", []string{"GOPROXY=https://default.example\n", "GONOPROXY=corp.example\n"}, []string{"file:"}, false},
-		"copied, default": {copied, "", []string{kept + "https://default.example\n"}, []string{"GOMODCACHE", "GONOPROXY"}, true},
+		"copied, default": {copied, "", []string{kept + "https://default.example\n", "GONOPROXY=none\n"}, []string{"GOMODCACHE", "GONOPROXY=corp.example"}, true},
 	} {
 		s.env["PARAM_GO_PROXY"] = tc.proxy
 		p, log := s.run(t, tc.dockerfile)
