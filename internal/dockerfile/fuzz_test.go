@@ -29,7 +29,7 @@ func FuzzDerive(f *testing.F) {
 	}
 	f.Add([]byte("FROM golang\nCOPY --from=busybox\x8e /kaniko/x /x\n"), "") // the parser reads flags by byte
 	f.Fuzz(func(t *testing.T, source []byte, target string) {
-		o := Options{Target: target, Platform: "linux/amd64", Mounted: mounted, BuildArgs: map[string]string{"DIR": "/workspace"}}
+		o := Options{Target: target, Platform: "linux/amd64", Mounted: mounted, ModCache: "/go/pkg/mod", BuildArgs: map[string]string{"DIR": "/workspace"}}
 		derived, _, err := derive(t.Context(), source, o)
 		if err != nil {
 			if finding := (*Error)(nil); !errors.As(err, &finding) && !strings.Contains(err.Error(), "no image reference") {

@@ -15,20 +15,23 @@ import (
 // own is the image's: the same path in each build, as goBuildCache is.
 func keptModules(c *Config) string { return filepath.Join(c.Built, string(gocache.GoMod)) }
 
-// keptFirst is a GOPROXY of the kept module cache, whose downloads are laid out
-// as a proxy's (https://go.dev/ref/mod#module-cache), and then proxies.
-func keptFirst(c *Config, proxies string) string {
-	return "file://" + filepath.Join(keptModules(c), "cache", "download") + "|" + proxies
+// keptFirst makes GOPROXY the kept module cache, whose downloads are laid out as
+// a proxy's (https://go.dev/ref/mod#module-cache), and then proxies. The modules
+// that go-private names are among the kept ones: that the Dockerfile's GOPRIVATE
+// has them too is no reason to look elsewhere, where they take a login.
+func keptFirst(c *Config, settings map[string]string, proxies string) {
+	settings["GOPROXY"] = "file://" + filepath.Join(keptModules(c), "cache", "download") + "|" + proxies
+	if c.GoPrivate != "" {
+		settings["GONOPROXY"] = "none" // no pattern
+	}
 }
 
 // keptFirst is the same for a Go whose go.env is env and that is given no
-// proxies: those are its own. The modules that go-private names are among the
-// kept ones, so that Go need not be told to ask no proxy for them.
+// proxies: those are its own.
 func (t *toolchain) keptFirst(env string, settings map[string]string) {
 	for line := range strings.Lines(env) {
 		if proxies, ok := strings.CutPrefix(strings.TrimSpace(line), "GOPROXY="); ok {
-			settings["GOPROXY"] = keptFirst(t.config, proxies)
-			delete(settings, "GONOPROXY")
+			keptFirst(t.config, settings, proxies)
 			return
 		}
 	}

@@ -1,11 +1,16 @@
 package prepare_test
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/sumdb/dirhash"
 
 	"github.com/slipway-ci/slipway/internal/plan"
 )
@@ -24,9 +29,9 @@ func TestModulesOfTheImage(t *testing.T) {
 		own               bool
 	}{
 		"linked":          {build, "http://proxy.example", []string{"GOPROXY=http://proxy.example\n", "GOMODCACHE=/go/pkg/mod\n"}, []string{"file:"}, false},
-		"copied":          {copied, "http://proxy.example", []string{kept + "http://proxy.example\n"}, []string{"GOMODCACHE"}, true},
+		"copied":          {copied, "http://proxy.example", []string{kept + "http://proxy.example\n", "GONOPROXY=none\n"}, []string{"GOMODCACHE"}, true},
 		"linked, default": {build, "", []string{"GOPROXY=https://default.example\n", "GONOPROXY=corp.example\n"}, []string{"file:"}, false},
-		"copied, default": {copied, "", []string{kept + "https://default.example\n"}, []string{"GOMODCACHE", "GONOPROXY"}, true},
+		"copied, default": {copied, "", []string{kept + "https://default.example\n", "GONOPROXY=none\n"}, []string{"GOMODCACHE", "GONOPROXY=corp.example"}, true},
 	} {
 		s.env["PARAM_GO_PROXY"] = tc.proxy
 		p, log := s.run(t, tc.dockerfile)
@@ -91,5 +96,44 @@ func TestUnusedCachesInThePlan(t *testing.T) {
 	s.env["WORKSPACE_CACHE_PATH"] = s.path("absent")
 	if p, _ := s.run(t, build); len(p.Unused) != 4 || !strings.HasPrefix(p.Unused[1], "go-mod: ") {
 		t.Errorf("on a volume that is not there: %q", p.Unused)
+	}
+}
+
+// What go commands with a module cache of their own cannot keep, prepare does.
+func TestModulesAreKeptForAnImagesOwn(t *testing.T) {
+	t.Parallel()
+	const content = "module corp.example/lib\n"
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/corp.example/lib/@v/v1.0.0.mod" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, content)
+	}))
+	t.Cleanup(proxy.Close)
+	hash, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	const own = "FROM golang:1\nRUN go mod download\n"
+	s := newSite(t)
+	s.env["PARAM_GO_PROXY"] = proxy.URL
+	for _, tc := range []struct{ dockerfile, sums, log string }{
+		{build, "corp.example/lib v1.0.0/go.mod " + hash + "\n", ""},
+		{own, "corp.example/lib v1.0.0/go.mod " + hash + "\n", "modules: 1 fetched, "},
+		{own, "corp.example/lib v1.0.0/go.mod " + hash + "\n", "modules: 0 fetched, "},
+		{own, "corp.example/absent v1.0.0/go.mod " + hash + "\n", "modules: not all are on the volume: module corp.example/absent@v1.0.0: "},
+	} {
+		if err := os.WriteFile(s.path("source/go.sum"), []byte(tc.sums), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, log := s.run(t, tc.dockerfile)
+		if !strings.Contains(log, tc.log) || strings.Contains(log, "modules: ") != (tc.log != "") {
+			t.Errorf("want %q in\n%s", tc.log, log)
+		}
+		kept, err := os.ReadFile(filepath.Join(p.Links[0].Target, "cache/download/corp.example/lib/@v/v1.0.0.mod"))
+		if want := tc.log != ""; (err == nil && string(kept) == content) != want {
+			t.Errorf("kept: %q, %v", kept, err)
+		}
 	}
 }

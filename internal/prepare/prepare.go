@@ -209,7 +209,7 @@ func goSettings(c *Config, derived *dockerfile.Derived) map[string]string {
 	case derived.Modules == nil:
 		settings["GOPROXY"] = c.GoProxy
 	default:
-		settings["GOPROXY"] = keptFirst(c, c.GoProxy)
+		keptFirst(c, settings, c.GoProxy)
 	}
 	if noSumDB := joinPatterns(c.GoNoSumDB, c.GoPrivate); noSumDB != "" {
 		settings["GONOSUMDB"] = noSumDB
