@@ -224,25 +224,42 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 		}
 		err = d.await(deadline, applied)
 	}
+	closing, cancel := c.closing(ctx, deadline)
+	defer cancel()
 	for _, when := range []stage{after, verify} {
 		if err == nil {
-			err = d.runHooks(deadline, hooks, when)
+			err = d.runHooks(closing, hooks, when)
 		}
 	}
 	if err != nil {
 		return d.conclude(ctx, err)
 	}
-	if err := d.prune(deadline); err != nil {
-		return d.refused(deadline, err, "everything is applied and ready, but for what is to be pruned")
+	if err := d.prune(closing); err != nil {
+		return d.refused(closing, err, "everything is applied and ready, but for what is to be pruned")
 	}
-	if err := d.settle(deadline, entry{Place: d.run.Place, Revision: c.Revision, Overlay: c.recordedOverlay(), Images: r.params}); err != nil {
-		return d.refused(deadline, err, "everything is applied and ready")
+	if err := d.settle(closing, entry{Place: d.run.Place, Revision: c.Revision, Overlay: c.recordedOverlay(), Images: r.params}); err != nil {
+		return d.refused(closing, err, "everything is applied and ready")
 	}
 	made := count(applied, d.prunings)
 	if d.prunings > 0 {
 		logf(d.log, "%s", made)
 	}
 	return c.results(d, made)
+}
+
+// closingTime is what a deploy has for its last hooks, pruning and the inventory
+// where it waited to its deadline for an object that is tolerated to fail. It is
+// well below lingerGrace.
+const closingTime = 2 * time.Minute
+
+// closing is the rest of deadline, or closingTime if that is more. It ends with
+// ctx.
+func (c *config) closing(ctx, deadline context.Context) (context.Context, context.CancelFunc) {
+	end, _ := deadline.Deadline()
+	if latest := time.Now().Add(closingTime); latest.After(end) {
+		end = latest
+	}
+	return context.WithDeadlineCause(ctx, end, fmt.Errorf("the param timeout, %s, is over, and so are %s for what comes after waiting", c.Timeout, closingTime))
 }
 
 func (c *config) results(d *deployment, made changes) error {

@@ -179,6 +179,7 @@ func contextElse(t *testing.T, f *fixture) {
 var waitCases = map[string]func(*testing.T, *fixture){
 	"custom-resource":  customResource,
 	"tolerated":        toleratedCase,
+	"tolerated-to-end": toleratedToTheEnd,
 	"schema-in-render": schemaInRender,
 	"not-waited-for":   notWaitedFor,
 }
@@ -215,6 +216,28 @@ func toleratedCase(t *testing.T, f *fixture) {
 	out := d.wait(t)
 	out.wantCode(t, 0)
 	out.has(t, "job.batch/report has failed, which is tolerated")
+}
+
+// toleratedToTheEnd: an object that is waited for until the time is over, and
+// is tolerated, keeps nothing from being done that comes after waiting.
+func toleratedToTheEnd(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), configMap("gone", "a"))
+	f.run(t).wantCode(t, 0)
+	f.place("2100-01-01T00:00:00Z", "b")
+	f.env["PARAM_TIMEOUT"] = "2s"
+	f.overlay(t, configMap("feeds", "a"), strings.Replace(hook("report", "x"), "hook: x", "wait: tolerated", 1), hook("smoke", "verify"))
+	d := f.start(t)
+	d.until(t, "1 of 2 objects are ready after")
+	d.until(t, "started, a hook (verify)")
+	f.finish(t, "smoke", batchv1.JobComplete)
+	out := d.wait(t)
+	out.wantCode(t, 0)
+	out.has(t, "job.batch/report is not ready, which is tolerated", "configmap/gone pruned")
+	f.wantThere(t, "feeds")
+	inventory, err := f.admin.CoreV1().ConfigMaps(f.namespace).Get(t.Context(), "slipway-deploy-"+f.namespace, metav1.GetOptions{})
+	if err != nil || strings.Count(inventory.Data["inventory"], `"event": "b"`) != 2 {
+		t.Errorf("the run is not in the history: %v, %s", err, inventory.Data["inventory"])
+	}
 }
 
 func notWaitedFor(t *testing.T, f *fixture) {
