@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,7 +71,7 @@ func (h *hold) overtakes(prior stored) error {
 	case prior.config == nil, prior.Holder == h.attempt:
 		return nil
 	case h.overrides != "":
-		if h.overrides == prior.Place.Event || h.overrides == prior.Revision {
+		if h.overrides == prior.Place.Event || h.overrides == prior.Revision || h.repeats(prior) {
 			return nil
 		}
 		return fmt.Errorf("%w: this overrides %s, but %s is deployed meanwhile; look at that first", errOvertaken, h.overrides, who(prior.inventory))
@@ -79,6 +80,13 @@ func (h *hold) overtakes(prior stored) error {
 			errOvertaken, who(prior.inventory), h.run.Place)
 	}
 	return nil
+}
+
+// repeats reports whether prior is of an earlier attempt of the same run: of its
+// event, or of that in a place that was found for it after another's.
+func (h *hold) repeats(prior stored) bool {
+	event, own := prior.Place.Event, h.run.Place.Event
+	return prior.config != nil && (event == own || strings.HasSuffix(event, "+"+own))
 }
 
 func who(inv inventory) string {
@@ -115,7 +123,7 @@ func (h *hold) admit() error {
 	}
 	if h.run.Place.Time.IsZero() { // nobody said when: now, or as before if this is a repetition
 		h.run.Place.Time = time.Now().UTC().Truncate(time.Second)
-		if h.run.Place.Event == prior.Place.Event {
+		if h.repeats(prior) {
 			h.run.Place = prior.Place
 		} else if prior.config != nil {
 			h.run.Place = h.run.Place.after(prior.Place)
@@ -124,7 +132,11 @@ func (h *hold) admit() error {
 	if err := h.overtakes(prior); err != nil {
 		return err
 	}
-	if h.overrides != "" {
+	switch {
+	case h.overrides == "":
+	case h.repeats(prior):
+		h.run.Place = prior.Place
+	default:
 		h.run.Place = h.run.Place.after(prior.Place)
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -99,7 +98,7 @@ func (c *config) rollback(ctx, deadline context.Context, log *mask) error {
 		return step.BadInput(fmt.Errorf("there is no deploy %s in namespace %s to roll back: configmap/%s does not exist", d.name, d.namespace, d.configMap()))
 	}
 	wish := c.RollbackTo
-	if at := d.now.Place.Event; wish == "" && (at == d.run.Place.Event || strings.HasSuffix(at, "+"+d.run.Place.Event)) {
+	if wish == "" && d.repeats(d.now) {
 		wish = d.now.Revision // this run has begun it before
 	}
 	to, err := earlier(d.now.inventory, wish)
