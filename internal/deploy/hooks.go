@@ -40,12 +40,17 @@ func splitHooks(objects []*unstructured.Unstructured, attempt string) (rest []*u
 		if !slices.Contains([]stage{before, after, verify}, when) {
 			return nil, nil, step.BadInput(fmt.Errorf("%s: annotation %s is %q; give %s, %s or %s", located(object), annotationHook, when, before, after, verify))
 		}
-		suffix := "-" + attempt[:6]
-		name := object.GetName()
-		object.SetName(strings.TrimSuffix(name[:min(len(name), 63-len(suffix))], "-") + suffix)
+		object.SetName(nameOfAttempt(object.GetName(), attempt))
 		found[when] = append(found[when], &target{object: object})
 	}
 	return rest, found, nil
+}
+
+// nameOfAttempt is a name like name that nothing else has, of at most the 63
+// bytes that a Job and a Service may have.
+func nameOfAttempt(name, attempt string) string {
+	suffix := "-" + attempt[:6]
+	return strings.TrimRight(name[:min(len(name), 63-len(suffix))], "-.") + suffix
 }
 
 func (h hooks) all() []*target { return slices.Concat(h[before], h[after], h[verify]) }
