@@ -256,7 +256,7 @@ func schemaInRender(t *testing.T, f *fixture) {
 	f.wantThere(t, "")
 }
 
-var secretCases = map[string]func(*testing.T, *fixture){"secrets": secrets, "secret-conflict": secretConflict}
+var secretCases = map[string]func(*testing.T, *fixture){"secrets": secrets, "secret-conflict": secretConflict, "secret-mistyped": secretMistyped}
 
 const secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\nstringData:\n  token: VALUE\n"
 
@@ -312,5 +312,18 @@ func secretConflict(t *testing.T, f *fixture) {
 	out.has(t, `field .data.token has a conflict with "kubectl-edit" using v1, which has set it to (masked)`)
 	if strings.Contains(out.stderr, "Ynkt") || strings.Contains(out.stderr, "by-hand") {
 		t.Errorf("a secret is printed:\n%s", out.stderr)
+	}
+}
+
+// secretMistyped: what is no text is a secret nevertheless, in the API server's
+// answer too.
+func secretMistyped(t *testing.T, f *fixture) {
+	for _, value := range []string{"12345678", "{deep: 12345678}", "[12345678]"} {
+		f.overlay(t, strings.Replace(secret, "VALUE", value, 1))
+		out := f.run(t)
+		out.wantCode(t, step.ExitBadInput)
+		if strings.Contains(out.stderr, "12345678") {
+			t.Errorf("a secret is printed:\n%s", out.stderr)
+		}
 	}
 }
