@@ -62,6 +62,7 @@ func connect(folder, context, namespace string, log *mask) (*cluster, error) {
 	config.UserAgent = "slipway-deploy"
 	config.ContentType = "application/json" // as the objects are written, the inventory too
 	config.QPS = -1                         // the API server's own fairness decides
+	config.WarningHandler = rest.NewWarningWriter(log, rest.WarningWriterOptions{Deduplicate: true})
 
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {

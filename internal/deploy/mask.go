@@ -84,15 +84,21 @@ func scalars(node any, texts []string) []string {
 func (m *mask) text(text string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.textLocked(text)
+}
+
+func (m *mask) textLocked(text string) string {
 	for _, value := range m.values {
 		text = strings.ReplaceAll(text, value, masked)
 	}
 	return text
 }
 
-// Write takes whole lines.
+// Write takes whole lines, from several goroutines.
 func (m *mask) Write(p []byte) (int, error) {
-	_, err := io.WriteString(m.log, m.text(string(p)))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := io.WriteString(m.log, m.textLocked(string(p)))
 	return len(p), err
 }
 
