@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,8 +34,9 @@ type cluster struct {
 }
 
 // connect opens the cluster that the file "kubeconfig" in folder names, or the
-// one this process runs in where folder is "".
-func connect(folder, context, namespace string, log *mask) (*cluster, error) {
+// one this process runs in where folder is "". What client-go asks of its own
+// accord, such as for the kinds that there are, ends with ctx.
+func connect(ctx context.Context, folder, named, namespace string, log *mask) (*cluster, error) {
 	var file string
 	switch {
 	case folder != "":
@@ -42,10 +44,10 @@ func connect(folder, context, namespace string, log *mask) (*cluster, error) {
 		if _, err := os.Stat(file); err != nil {
 			return nil, fmt.Errorf("the kubeconfig workspace has no file named kubeconfig: %w", err)
 		}
-	case context != "":
-		return nil, fmt.Errorf("context %q is given without a kubeconfig; bind the workspace kubeconfig", context)
+	case named != "":
+		return nil, fmt.Errorf("context %q is given without a kubeconfig; bind the workspace kubeconfig", named)
 	}
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: context}
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: named}
 	overrides.Context.Namespace = namespace
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}, overrides)
 	config, err := loader.ClientConfig()
@@ -63,6 +65,7 @@ func connect(folder, context, namespace string, log *mask) (*cluster, error) {
 	config.ContentType = "application/json" // as the objects are written, the inventory too
 	config.QPS = -1                         // the API server's own fairness decides
 	config.WarningHandler = rest.NewWarningWriter(log, rest.WarningWriterOptions{Deduplicate: true})
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return ending{ctx, next} })
 
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -70,6 +73,20 @@ func connect(folder, context, namespace string, log *mask) (*cluster, error) {
 	}
 	c := &cluster{host: config.Host, namespace: namespace, log: log}
 	return c, c.open(config, client)
+}
+
+// ending ends requests that have no end of their own with ctx: discovery takes
+// no context.
+type ending struct {
+	ctx  context.Context
+	next http.RoundTripper
+}
+
+func (e ending) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Done() == nil {
+		r = r.WithContext(e.ctx)
+	}
+	return e.next.RoundTrip(r)
 }
 
 func (c *cluster) open(config *rest.Config, client *http.Client) error {

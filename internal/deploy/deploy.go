@@ -153,7 +153,7 @@ func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
 }
 
 // open connects to the cluster and prepares the run's hold on its inventory.
-func (c *config) open(log *mask) (*deployment, error) {
+func (c *config) open(ctx context.Context, log *mask) (*deployment, error) {
 	images, err := parseImages(c.images)
 	if err != nil {
 		return nil, step.BadInput(err)
@@ -162,7 +162,7 @@ func (c *config) open(log *mask) (*deployment, error) {
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
-	to, err := connect(c.Kubeconfig, c.Context, c.Namespace, log)
+	to, err := connect(ctx, c.Kubeconfig, c.Context, c.Namespace, log)
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
@@ -188,7 +188,7 @@ func (c *config) open(log *mask) (*deployment, error) {
 // apply brings what the overlay renders to the cluster and waits until it runs.
 // deadline ends with ctx, or when the time is over.
 func (c *config) apply(ctx, deadline context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(deadline, log)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // a dry run of everything. It writes nothing, and neither waits for its place
 // nor takes one.
 func (c *config) diff(ctx context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(ctx, log)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 // it is gone. The inventory stays, without objects: it keeps an older run from
 // bringing them back.
 func (c *config) delete(ctx, deadline context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(deadline, log)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (d *deployment) awaitGone(ctx context.Context, list []*doomed) []*doomed {
 // rendered again from the source at its revision. It overrides the run that is
 // deployed by its name, so that it is refused if another was faster.
 func (c *config) rollback(ctx, deadline context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(deadline, log)
 	if err != nil {
 		return err
 	}
