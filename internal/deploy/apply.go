@@ -68,15 +68,17 @@ func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstruct
 			return nil, d.refused(ctx, err, "nothing was changed")
 		}
 	}
-	if err := d.writeStages(ctx, grounds, rest, later, h); err != nil {
-		return nil, d.stop(ctx, err, targets)
+	err := d.fence(ctx)
+	if err == nil {
+		err = d.writeStages(ctx, grounds, rest, later, h)
 	}
 	// Whoever comes while this run waits shall not take it for one that writes.
 	// Where there is nothing to wait for, settle says so at once.
-	if len(h[after])+len(h[verify]) > 0 || slices.ContainsFunc(targets, notReady) {
-		if err := d.change(ctx, func(inv *inventory) { inv.Writing = false }); err != nil {
-			return nil, d.stop(ctx, err, targets)
-		}
+	if err == nil && (len(h[after])+len(h[verify]) > 0 || slices.ContainsFunc(targets, notReady)) {
+		err = d.setWriting(ctx, false)
+	}
+	if err != nil {
+		return nil, d.stop(ctx, err, slices.Concat(targets, h.all()))
 	}
 	return targets, nil
 }

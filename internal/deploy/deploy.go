@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -230,6 +231,9 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 		if err == nil {
 			err = d.runHooks(closing, hooks, when)
 		}
+	}
+	if errors.Is(err, errOvertaken) {
+		d.undo(closing, hooks.all())
 	}
 	if err != nil {
 		return d.conclude(ctx, err)

@@ -33,6 +33,13 @@ import (
 //     looks whether the inventory is still its own (held), before it tries
 //     again: 2. holds for every attempt.
 //
+//  5. A hook is a Job that is created suspended, and started by an update, on
+//     the version that was read before the run saw that the inventory is its own.
+//     The inventory has its name since the claim. A run that claims it changes
+//     the version of every suspended hook of those before it (fence): from then
+//     on none of those that are there can be started; and of one that comes
+//     later, who created it finds that he was overtaken.
+//
 // What is left is that an overtaken run creates an object that the newer one
 // does not have. It is no overwriting; the run takes it back when it finds
 // itself overtaken (undo), and if it is killed before that, the inventory's
@@ -200,6 +207,15 @@ func (h *hold) change(ctx context.Context, change func(*inventory)) error {
 			return err
 		}
 	}
+}
+
+// setWriting writes down whether the run writes, and makes sure that the
+// inventory is the run's.
+func (h *hold) setWriting(ctx context.Context, on bool) error {
+	if h.now.Writing == on {
+		return h.held(ctx)
+	}
+	return h.change(ctx, func(inv *inventory) { inv.Writing = on })
 }
 
 // held asks whether the inventory is still the run's.

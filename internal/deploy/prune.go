@@ -60,7 +60,7 @@ func (d *deployment) prune(ctx context.Context) error {
 		return err
 	}
 	if len(gone) > 0 {
-		if err := d.change(ctx, func(inv *inventory) { inv.Writing = true }); err != nil {
+		if err := d.setWriting(ctx, true); err != nil {
 			return err
 		}
 		for _, x := range slices.Backward(gone) { // what was applied last goes first

@@ -36,6 +36,9 @@ func (c *config) delete(ctx, deadline context.Context, log *mask) error {
 			return d.refused(deadline, err, "nothing was changed")
 		}
 	}
+	if err := d.fence(deadline); err != nil {
+		return err
+	}
 	gone, err := d.leftovers(deadline)
 	if err != nil {
 		return err

@@ -102,14 +102,19 @@ func (t *target) apply(ctx context.Context, dryRun ...string) (*unstructured.Uns
 
 // touch changes nothing about the object that was read but its version.
 func (t *target) touch(ctx context.Context, attempt string) (*unstructured.Unstructured, error) {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": t.before.GetUID(), "resourceVersion": t.before.GetResourceVersion(),
-		"annotations": map[string]string{annotationTouched: attempt},
-	}})
+	return t.patch(ctx, touchManager, map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotationTouched: attempt}}})
+}
+
+// patch changes the version of t's object that was read, and no other.
+func (t *target) patch(ctx context.Context, manager string, change map[string]any) (*unstructured.Unstructured, error) {
+	of := &unstructured.Unstructured{Object: change}
+	of.SetUID(t.before.GetUID())
+	of.SetResourceVersion(t.before.GetResourceVersion())
+	body, err := json.Marshal(change)
 	if err != nil {
 		return nil, err
 	}
-	return t.resource.Patch(ctx, t.object.GetName(), types.MergePatchType, body, metav1.PatchOptions{FieldManager: touchManager})
+	return t.resource.Patch(ctx, t.object.GetName(), types.MergePatchType, body, metav1.PatchOptions{FieldManager: manager})
 }
 
 // remove deletes the version of an object that was read, and no other.

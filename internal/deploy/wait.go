@@ -208,11 +208,7 @@ func judge(object *unstructured.Unstructured) (*status.Result, error) {
 	complete := slices.ContainsFunc(with.Status.Conditions, func(c status.BasicCondition) bool {
 		return c.Type == "Complete" && c.Status == corev1.ConditionTrue
 	})
-	suspended, _, err := unstructured.NestedBool(object.Object, "spec", "suspend")
-	if err != nil {
-		return nil, err
-	}
-	if result.Status = status.InProgressStatus; complete || suspended {
+	if result.Status = status.InProgressStatus; complete || isSuspended(object) {
 		result.Status = status.CurrentStatus
 	}
 	return result, nil
