@@ -43,15 +43,8 @@ type deployment struct {
 // before the first of them is applied.
 func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstructured, h hooks) ([]*target, error) {
 	targets := d.targets(objects)
-	var grounds, rest []*target // grounds: what other objects need to exist at all
-	for _, t := range targets {
-		if isNamespace(t.object) || isDefinition(t.object) || isClusterRole(t.object) {
-			grounds = append(grounds, t)
-		} else {
-			rest = append(rest, t)
-		}
-	}
-	targets = slices.Concat(grounds, rest)
+	grounds, settings, works := byStage(targets)
+	targets = slices.Concat(grounds, settings, works)
 	for _, t := range h.all() {
 		d.own(t.object)
 	}
@@ -70,7 +63,7 @@ func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstruct
 	}
 	err := d.fence(ctx)
 	if err == nil {
-		err = d.writeStages(ctx, grounds, rest, later, h)
+		err = d.writeStages(ctx, grounds, settings, works, later, h)
 	}
 	// Whoever comes while this run waits shall not take it for one that writes.
 	// Where there is nothing to wait for, settle says so at once.
@@ -81,6 +74,23 @@ func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstruct
 		return nil, d.stop(ctx, err, slices.Concat(targets, h.all()))
 	}
 	return targets, nil
+}
+
+// byStage are targets by when they are applied, in their order: what others need
+// to exist at all, then what workloads need, then the workloads. Each overlay has
+// its own order, so one of several may begin anew with the first of them.
+func byStage(targets []*target) (grounds, settings, works []*target) {
+	for _, t := range targets {
+		switch {
+		case isNamespace(t.object), isDefinition(t.object), isClusterRole(t.object):
+			grounds = append(grounds, t)
+		case isWorkload(t.object):
+			works = append(works, t)
+		default:
+			settings = append(settings, t)
+		}
+	}
+	return grounds, settings, works
 }
 
 // prepare finds out whether all of targets may be applied, and what that would
@@ -96,7 +106,7 @@ func (d *deployment) prepare(ctx context.Context, grounds, targets []*target) ([
 	return later, d.makeRoom(ctx, grounds)
 }
 
-func (d *deployment) writeStages(ctx context.Context, grounds, rest, later []*target, h hooks) error {
+func (d *deployment) writeStages(ctx context.Context, grounds, settings, works, later []*target, h hooks) error {
 	if err := d.writeAll(ctx, grounds); err != nil {
 		return err
 	}
@@ -109,17 +119,13 @@ func (d *deployment) writeStages(ctx context.Context, grounds, rest, later []*ta
 			return err
 		}
 	}
-	works := slices.IndexFunc(rest, func(t *target) bool { return isWorkload(t.object) })
-	if works < 0 {
-		works = len(rest)
-	}
-	if err := d.writeAll(ctx, rest[:works]); err != nil {
+	if err := d.writeAll(ctx, settings); err != nil {
 		return err
 	}
 	if err := d.runHooks(ctx, h, before); err != nil {
 		return err
 	}
-	return d.writeAll(ctx, rest[works:])
+	return d.writeAll(ctx, works)
 }
 
 // stop ends a deploy that could not write all it wanted to. The inventory
