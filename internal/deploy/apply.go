@@ -31,6 +31,7 @@ type deployment struct {
 
 	total, written atomic.Int32 // objects of the overlay, and those applied so far
 	prunings       int
+	unknown        []identity // what left the overlay, and may be there or not
 }
 
 // apply applies objects server-side, in their order, and logs what became of

@@ -28,6 +28,7 @@ type cluster struct {
 	namespace string // of objects that name none
 	dynamic   dynamic.Interface
 	kinds     meta.ResettableRESTMapper
+	served    discovery.CachedDiscoveryInterface // what kinds goes by
 	core      corev1.CoreV1Interface
 	apps      appsv1.AppsV1Interface
 	log       *mask
@@ -94,7 +95,8 @@ func (c *cluster) open(config *rest.Config, client *http.Client) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", c.host, err)
 	}
-	c.kinds = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds))
+	c.served = memory.NewMemCacheClient(kinds)
+	c.kinds = restmapper.NewDeferredDiscoveryRESTMapper(c.served)
 	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {
 		return fmt.Errorf("connect to %s: %w", c.host, err)
 	}
@@ -129,6 +131,36 @@ func (c *cluster) resource(object *unstructured.Unstructured) (dynamic.ResourceI
 		object.SetNamespace(c.namespace)
 	}
 	return c.dynamic.Resource(mapping.Resource).Namespace(object.GetNamespace()), nil
+}
+
+// anyResource is where object lives, and gives it a version that is served if
+// its own is not any more.
+func (c *cluster) anyResource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	resource, err := c.resource(object)
+	if !meta.IsNoMatchError(err) {
+		return resource, err
+	}
+	mapping, err := c.kinds.RESTMapping(object.GroupVersionKind().GroupKind())
+	if err != nil {
+		return nil, err
+	}
+	object.SetGroupVersionKind(mapping.GroupVersionKind)
+	return c.resource(object)
+}
+
+// undiscovered is why it is not known which kinds a group has, or nil if it is.
+func (c *cluster) undiscovered(group string) error {
+	_, _, err := c.served.ServerGroupsAndResources()
+	var partly *discovery.ErrGroupDiscoveryFailed
+	if !errors.As(err, &partly) {
+		return err
+	}
+	for version, err := range partly.Groups {
+		if version.Group == group {
+			return err
+		}
+	}
+	return nil
 }
 
 // called is how an object is named in the log: "deployment.apps/feed-agg".

@@ -72,23 +72,30 @@ func (d *deployment) prune(ctx context.Context) error {
 	return nil
 }
 
-// leftovers reads what left the overlay and says what is kept of it.
+// leftovers reads what left the overlay and says what is kept of it. What it
+// cannot find out is in d.unknown.
 func (d *deployment) leftovers(ctx context.Context) ([]*doomed, error) {
 	ids := slices.Clone(d.now.Leftovers)
 	for _, l := range d.now.Lingering {
 		ids = append(ids, l.Object)
 	}
 	var gone []*doomed
+	d.unknown = nil
 	for _, id := range without(ids, d.now.Objects) {
 		x := &doomed{id: id, target: target{object: id.object()}}
 		err := d.persist(ctx, called(x.object), func() (err error) {
-			if x.resource, err = d.resource(x.object); meta.IsNoMatchError(err) {
-				return nil // its kind is gone, and it with it
-			} else if err != nil {
+			if x.resource, err = d.anyResource(x.object); err != nil {
 				return err
 			}
 			return x.read(ctx)
 		})
+		if meta.IsNoMatchError(err) {
+			if why := d.undiscovered(x.object.GroupVersionKind().Group); why != nil {
+				logf(d.log, "%s left the overlay, and whether it is there is not known: %v", called(x.object), why)
+				d.unknown = append(d.unknown, id)
+			}
+			continue // or its kind is gone, and it with it
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s, which left the overlay: %w", located(x.object), d.grant(err))
 		}
@@ -147,7 +154,7 @@ func (d *deployment) settle(ctx context.Context, done entry) error {
 	return d.change(ctx, func(inv *inventory) {
 		inv.Writing = false
 		if !d.noPrune {
-			inv.Leftovers = nil
+			inv.Leftovers = d.unknown
 		}
 		inv.Lingering = slices.DeleteFunc(slices.Clone(inv.Lingering), func(l lingering) bool { return time.Now().After(l.Until) })
 		// What is deployed again is no second entry.

@@ -61,12 +61,16 @@ func (c *config) delete(ctx, deadline context.Context, log *mask) error {
 		return step.NotReady(err)
 	}
 	err = d.change(deadline, func(inv *inventory) {
-		inv.Writing, inv.Leftovers, inv.History = false, nil, nil
+		inv.Writing, inv.Leftovers, inv.History = false, d.unknown, nil
 	})
 	if err != nil {
 		return err
 	}
 	made := changes{pruned: d.prunings}
+	if len(d.unknown) > 0 {
+		return fmt.Errorf("%s may still be there, %d objects were deleted: the API server cannot say which kinds its group has; see what serves the group, and run it again",
+			located(d.unknown[0].object()), d.prunings)
+	}
 	logf(log, "deploy %s in namespace %s: %d objects deleted", d.name, d.namespace, d.prunings)
 	return step.WriteResult(c.Changes, made.String())
 }
