@@ -58,6 +58,10 @@ func firstOf(err error) error {
 	return err
 }
 
+// looks are how often an object is dry-run anew that others write meanwhile, such
+// as its controller the status.
+const looks = 5
+
 // try finds out what applying t would do, and whether it is allowed. What is as
 // it was applied, and will not be written, is not asked about.
 func (d *deployment) try(ctx context.Context, t *target) error {
@@ -81,15 +85,15 @@ func (d *deployment) try(ctx context.Context, t *target) error {
 				return err
 			}
 		}
-		err = look()
-		if t.listed && t.before == nil && apierrors.IsConflict(err) {
-			t.listed = false // it is there, but not as one of the deploy's
+		for range looks {
 			err = look()
+			// What is there, but not as one of the deploy's, was taken for new.
+			if missed := t.listed && t.before == nil && apierrors.IsConflict(err); !missed && !changedMeanwhile(err) {
+				return err
+			}
+			t.listed = false
 		}
-		if changedMeanwhile(err) {
-			return nil // what it is by now is looked at when it is written
-		}
-		return err
+		return nil // what it is by now is looked at when it is written
 	})
 }
 

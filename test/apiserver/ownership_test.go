@@ -25,6 +25,7 @@ var ownershipCases = map[string]func(*testing.T, *fixture){
 	"unchanged-no-write":  unchangedNoWrite,
 	"retried":             retried,
 	"mistyped":            mistyped,
+	"invalid-and-moving":  invalidAndMoving,
 	"unchanged-but-taken": unchangedButTaken,
 }
 
@@ -213,4 +214,26 @@ func mistyped(t *testing.T, f *fixture) {
 	out := f.run(t)
 	out.wantCode(t, step.ExitBadInput)
 	out.has(t, ".data.feeds: expected string", "mend the manifest (nothing was changed)")
+}
+
+// invalidAndMoving: what others write while it is tried is tried all the same.
+func invalidAndMoving(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), configMap("other", "a"))
+	f.run(t).wantCode(t, 0)
+	var n atomic.Int32
+	proxy := newProxy(t, f.server)
+	f.env["WORKSPACE_KUBECONFIG_PATH"] = through(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("dryRun") != "" && strings.HasSuffix(r.URL.Path, "/feeds") && n.Add(1) <= 3 {
+			f.edit(t, "controller", fmt.Sprint(n.Load()))
+			f.edit(t, "controller", "a") // what it says is as it was
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	f.overlay(t, configMap("feeds", "a")+"  not a key: x\n", configMap("other", "b"))
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "a valid config key must consist of", "nothing was changed")
+	if n.Load() < 4 {
+		t.Errorf("it was tried %d times, want 4", n.Load())
+	}
 }
