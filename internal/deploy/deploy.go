@@ -5,7 +5,6 @@
 package deploy
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -117,13 +116,13 @@ func (c *config) overlays() (folders []string) {
 	return folders
 }
 
-// recordedOverlay is the param as the inventory has it.
+// recordedOverlay is the param as the inventory has it; "" if none is given.
 func (c *config) recordedOverlay() string {
 	folders := c.overlays()
 	for i := range folders {
 		folders[i] = filepath.Clean(folders[i])
 	}
-	return cmp.Or(strings.Join(folders, ","), ".")
+	return strings.Join(folders, ",")
 }
 
 func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
