@@ -43,6 +43,7 @@ type config struct {
 
 	Changes  string `env:"RESULT_CHANGES_PATH"`
 	Deployed string `env:"RESULT_REVISION_PATH"`
+	Digests  string `env:"RESULT_IMAGES_PATH"`
 
 	images      []string
 	imageFields []string
@@ -219,7 +220,7 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 	if err == nil {
 		made := count(applied, 0)
 		logf(d.log, "%s", made)
-		if err := c.results(d, made); err != nil {
+		if err := c.results(d, r, made); err != nil {
 			return err
 		}
 		err = d.await(deadline, applied)
@@ -247,7 +248,7 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 	if d.prunings > 0 {
 		logf(d.log, "%s", made)
 	}
-	return c.results(d, made)
+	return c.results(d, r, made)
 }
 
 // closingTime is what a deploy has for its last hooks, pruning and the inventory
@@ -265,8 +266,11 @@ func (c *config) closing(ctx, deadline context.Context) (context.Context, contex
 	return context.WithDeadlineCause(ctx, end, fmt.Errorf("the param timeout, %s, is over, and so are %s for what comes after waiting", c.Timeout, closingTime))
 }
 
-func (c *config) results(d *deployment, made changes) error {
+func (c *config) results(d *deployment, r *rendered, made changes) error {
 	if err := step.WriteResult(c.Changes, made.String()); err != nil {
+		return err
+	}
+	if err := step.WriteResult(c.Digests, digests(r.images)); err != nil {
 		return err
 	}
 	return step.WriteResult(c.Deployed, d.run.Revision)
