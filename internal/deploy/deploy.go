@@ -241,7 +241,8 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 	if err := d.prune(closing); err != nil {
 		return d.refused(closing, err, "everything is applied and ready, but for what is to be pruned")
 	}
-	if err := d.settle(closing, entry{Place: d.run.Place, Revision: c.Revision, Overlay: c.recordedOverlay(), Images: r.params}); err != nil {
+	done := entry{Place: d.run.Place, Revision: c.Revision, Overlay: c.recordedOverlay(), Images: r.params, ImageFields: c.imageFields}
+	if err := d.settle(closing, done); err != nil {
 		return d.refused(closing, err, "everything is applied and ready")
 	}
 	made := count(applied, d.prunings)

@@ -159,7 +159,7 @@ func (d *deployment) settle(ctx context.Context, done entry) error {
 		inv.Lingering = slices.DeleteFunc(slices.Clone(inv.Lingering), func(l lingering) bool { return time.Now().After(l.Until) })
 		// What is deployed again is no second entry.
 		inv.History = slices.DeleteFunc(slices.Clone(inv.History), func(e entry) bool {
-			return e.Revision == done.Revision && e.Overlay == done.Overlay && slices.Equal(e.Images, done.Images)
+			return e.Revision == done.Revision && e.Overlay == done.Overlay && slices.Equal(e.Images, done.Images) && slices.Equal(e.ImageFields, done.ImageFields)
 		})
 		inv.History = slices.Insert(inv.History, 0, done)
 		inv.History = inv.History[:min(len(inv.History), historyLength)]

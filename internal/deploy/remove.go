@@ -121,7 +121,7 @@ func (c *config) rollback(ctx, deadline context.Context, log *mask) error {
 	if d.run.Place.Time.IsZero() {
 		d.run.Place.Time = time.Now().UTC().Truncate(time.Second)
 	}
-	c.Overlay, c.Revision, c.images = to.Overlay, to.Revision, to.Images
+	c.Overlay, c.Revision, c.images, c.imageFields = to.Overlay, to.Revision, to.Images, to.ImageFields
 	d.run.Overlay, d.run.Revision, d.named = to.Overlay, to.Revision, true
 	r, err := c.render(deadline, log)
 	if err != nil {

@@ -17,6 +17,7 @@ var verbCases = map[string]func(*testing.T, *fixture){
 	"render":          renderVerb,
 	"rollback":        rollbackVerb,
 	"rollback-wrong":  rollbackWrong,
+	"rollback-fields": rollbackFields,
 	"hooks":           hooksCase,
 	"hook-fails":      hookFails,
 	"kubeconfig-else": contextElse,
@@ -75,6 +76,22 @@ func rollbackVerb(t *testing.T, f *fixture) {
 	f.overlay(t, configMap("feeds", "4"))
 	f.run(t).wantCode(t, 0)
 	f.feeds(t, "4")
+}
+
+// rollbackFields: images are set again in the fields that they were set in.
+func rollbackFields(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "feed-agg"))
+	f.args = []string{"--image-fields", "ConfigMap:data/feeds"}
+	for _, event := range []string{"1", "2"} {
+		f.place(event+"00", event)
+		f.run(t, "feed-agg=r.test/feed-agg:v"+event+"@"+digest).wantCode(t, 0)
+	}
+	f.args = nil
+	f.env["PARAM_VERB"] = "rollback"
+	f.place("", "back")
+	f.env["PARAM_REVISION"] = "commit-1"
+	f.run(t).wantCode(t, 0)
+	f.feeds(t, "r.test/feed-agg:v1@"+digest)
 }
 
 func rollbackWrong(t *testing.T, f *fixture) {
