@@ -43,16 +43,15 @@ type deployment struct {
 // The hooks before run once everything that workloads need is there, and
 // before the first of them is applied.
 func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstructured, h hooks) ([]*target, error) {
-	targets := d.targets(objects)
-	grounds, settings, works := byStage(targets)
-	targets = slices.Concat(grounds, settings, works)
-	for _, t := range h.all() {
-		d.own(t.object)
-	}
+	grounds, settings, works := byStage(d.targets(objects, h))
+	targets := slices.Concat(grounds, settings, works)
 	var later []*target
 	for claimed := false; !claimed; {
 		var err error
-		if later, err = d.prepare(ctx, grounds, slices.Concat(targets, h.all())); err == nil {
+		if later, err = d.check(ctx, grounds, slices.Concat(targets, h.all())); err == nil {
+			err = d.makeRoom(ctx, grounds)
+		}
+		if err == nil {
 			claimed, err = d.claim(ctx, identities(slices.Concat(targets, h.all())))
 		}
 		if err == nil && !claimed {
@@ -94,17 +93,14 @@ func byStage(targets []*target) (grounds, settings, works []*target) {
 	return grounds, settings, works
 }
 
-// prepare finds out whether all of targets may be applied, and what that would
+// check finds out whether all of targets may be applied, and what that would
 // do. It returns those that cannot be known yet.
-func (d *deployment) prepare(ctx context.Context, grounds, targets []*target) ([]*target, error) {
+func (d *deployment) check(ctx context.Context, grounds, targets []*target) ([]*target, error) {
 	later, err := d.tryAll(ctx, targets, func(t *target, err error) bool { return awaits(t.object, grounds, err) })
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAgainst(grounds, later); err != nil {
-		return nil, err
-	}
-	return later, d.makeRoom(ctx, grounds)
+	return later, checkAgainst(grounds, later)
 }
 
 func (d *deployment) writeStages(ctx context.Context, grounds, settings, works, later []*target, h hooks) error {
@@ -142,7 +138,12 @@ func (d *deployment) stop(ctx context.Context, err error, targets []*target) err
 	return d.refused(ctx, err, fmt.Sprintf("%d of %d objects were applied before it", d.written.Load(), d.total.Load()))
 }
 
-func (d *deployment) targets(objects []*unstructured.Unstructured) []*target {
+// targets are what is to become of objects. They are made the deploy's, and the
+// hooks are.
+func (d *deployment) targets(objects []*unstructured.Unstructured, h hooks) []*target {
+	for _, t := range h.all() {
+		d.own(t.object)
+	}
 	d.total.Store(int32(len(objects)))
 	var targets []*target
 	for _, object := range objects {

@@ -14,6 +14,7 @@ import (
 
 var verbCases = map[string]func(*testing.T, *fixture){
 	"diff":            diffVerb,
+	"diff-refuses":    diffRefuses,
 	"render":          renderVerb,
 	"rollback":        rollbackVerb,
 	"rollback-wrong":  rollbackWrong,
@@ -33,6 +34,22 @@ func diffVerb(t *testing.T, f *fixture) {
 	out.has(t, "configmap/feeds would be configured", "-  feeds: a\n+  feeds: b\n", "configmap/new would be created", "configmap/gone would be pruned")
 	f.feeds(t, "a")
 	f.wantThere(t, "feeds gone")
+}
+
+// diffRefuses: what apply refuses before it writes, diff refuses as well.
+func diffRefuses(t *testing.T, f *fixture) {
+	f.env["PARAM_VERB"] = "diff"
+	f.overlay(t, configMap("feeds", "a"), hook("migrate", "before"))
+	f.run(t).has(t, "job.batch/migrate-", "would run, a hook")
+	f.overlay(t, configMap("feeds", "a"), strings.Replace(hook("migrate", "before"), "Never", "Always", 1))
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "spec.template.spec.restartPolicy: Required value")
+	definition := strings.ReplaceAll(definition, "slipway.test", "diff.slipway.test")
+	f.overlay(t, definition, "apiVersion: diff.slipway.test/v1\nkind: Feed\nmetadata:\n  name: news\nspec:\n  url: 5\n")
+	out = f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "its definition in the same overlay does not allow it: spec.url in body must be of type string")
 }
 
 func renderVerb(t *testing.T, f *fixture) {
