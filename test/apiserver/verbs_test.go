@@ -215,6 +215,7 @@ var waitCases = map[string]func(*testing.T, *fixture){
 	"tolerated":        toleratedCase,
 	"tolerated-to-end": toleratedToTheEnd,
 	"schema-in-render": schemaInRender,
+	"types-of-served":  typesOfServed,
 	"not-waited-for":   notWaitedFor,
 }
 
@@ -288,6 +289,25 @@ func schemaInRender(t *testing.T, f *fixture) {
 	out.wantCode(t, step.ExitBadInput)
 	out.has(t, "its definition in the same overlay does not allow it: spec.url in body must be of type string", "nothing was changed")
 	f.wantThere(t, "")
+}
+
+// typesOfServed: what is for a namespace that comes along is held against the
+// API server's schemas before that is written.
+func typesOfServed(t *testing.T, f *fixture) {
+	delete(f.env, "PARAM_NAMESPACE")
+	const namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: types-of-served-2\n"
+	at := func(manifest string) string {
+		return strings.Replace(manifest, "metadata:\n", "metadata:\n  namespace: types-of-served-2\n", 1)
+	}
+	f.overlay(t, namespace, at(configMap("feeds", "a")), at(service), at(strings.Replace(deployment, "spec:\n", "spec:\n  replica: 1\n", 1)))
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "deployment.apps/feed-agg in namespace types-of-served-2: ", ".spec.replica: field not declared in schema; mend the manifest", "nothing was changed")
+	if _, err := f.admin.CoreV1().Namespaces().Get(t.Context(), "types-of-served-2", metav1.GetOptions{}); err == nil {
+		t.Error("the namespace was written")
+	}
+	f.overlay(t, namespace, at(configMap("feeds", "a")), at(service), at(strings.Replace(secret, "VALUE", "hunter2", 1)))
+	f.run(t).wantCode(t, 0)
 }
 
 var secretCases = map[string]func(*testing.T, *fixture){"secrets": secrets, "secret-conflict": secretConflict, "secret-mistyped": secretMistyped}
