@@ -100,7 +100,7 @@ func (d *deployment) check(ctx context.Context, grounds, targets []*target) ([]*
 	if err != nil {
 		return nil, err
 	}
-	return later, errors.Join(checkAgainst(grounds, later), d.checkTypes(later))
+	return later, checkAgainst(grounds, later)
 }
 
 func (d *deployment) writeStages(ctx context.Context, grounds, settings, works, later []*target, h hooks) error {

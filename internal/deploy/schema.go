@@ -4,16 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/kube-openapi/pkg/validation/strfmt"
 	"k8s.io/kube-openapi/pkg/validation/validate"
-	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -97,57 +93,4 @@ func allowDefaults(schema *spec.Schema) {
 	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
 		allowDefaults(schema.AdditionalProperties.Schema)
 	}
-}
-
-// checkTypes checks objects that cannot be dry-run yet, though the cluster has
-// their kinds, against the API server's own schemas. It finds fields that are
-// unknown or of another type, in the API server's words; what else is wrong a
-// dry run finds once their namespace is there. So it does where schemas cannot
-// be read.
-func (c *cluster) checkTypes(later []*target) error {
-	later = slices.DeleteFunc(slices.Clone(later), func(t *target) bool { return t.resource == nil })
-	if len(later) == 0 {
-		return nil
-	}
-	paths, err := c.served.OpenAPIV3().Paths()
-	if err != nil {
-		logf(c.log, "types of fields are not checked before the namespaces are there: %v", err)
-		return nil
-	}
-	schemas := map[string]*spec.Schema{}
-	for _, t := range later {
-		at := "apis/" + t.object.GetAPIVersion()
-		if t.object.GroupVersionKind().Group == "" {
-			at = "api/" + t.object.GetAPIVersion()
-		}
-		path := paths[at]
-		if path == nil {
-			continue
-		}
-		content, err := path.Schema("application/json")
-		var read spec3.OpenAPI
-		if err == nil {
-			err = json.Unmarshal(content, &read)
-		}
-		if err != nil || read.Components == nil {
-			continue // its kind has no type below
-		}
-		maps.Copy(schemas, read.Components.Schemas)
-		delete(paths, at)
-	}
-	types, err := managedfields.NewTypeConverter(schemas, false)
-	if err != nil {
-		logf(c.log, "types of fields are not checked before the namespaces are there: %v", err)
-		return nil
-	}
-	var refusals []error
-	for _, t := range later {
-		// The error of a kind that has no type is managedfields' own; what is wrong
-		// with an object comes as one error for each field.
-		var fields typed.ValidationErrors
-		if _, err := types.ObjectToTyped(t.object); errors.As(err, &fields) {
-			refusals = append(refusals, step.BadInput(fmt.Errorf("%s: %w; mend the manifest", located(t.object), err)))
-		}
-	}
-	return errors.Join(refusals...)
 }

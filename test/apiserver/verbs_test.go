@@ -291,8 +291,8 @@ func schemaInRender(t *testing.T, f *fixture) {
 	f.wantThere(t, "")
 }
 
-// typesOfServed: what is for a namespace that comes along is held against the
-// API server's schemas before that is written.
+// typesOfServed: of what is for a namespace that comes along, the API server
+// checks the names and types of fields before it misses the namespace.
 func typesOfServed(t *testing.T, f *fixture) {
 	delete(f.env, "PARAM_NAMESPACE")
 	const namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: types-of-served-2\n"
