@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -33,6 +34,10 @@ type cluster struct {
 	apps      appsv1.AppsV1Interface
 	log       *mask
 }
+
+// What client-go cannot discover it returns, and it would log it as well: past
+// the mask, and of a discovery that ends with its run too.
+func init() { utilruntime.ErrorHandlers = nil }
 
 // connect opens the cluster that the file "kubeconfig" in folder names, or the
 // one this process runs in where folder is "". What client-go asks of its own
