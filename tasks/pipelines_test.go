@@ -3,6 +3,7 @@ package tasks_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,6 +47,29 @@ func TestPipelines(t *testing.T) {
 				if pt.Name == match[1] && c.taskOf(pt) != nil &&
 					!slices.ContainsFunc(c.taskOf(pt).Spec.Results, func(r pipelinev1.TaskResult) bool { return r.Name == match[2] }) {
 					t.Errorf("Pipeline %s: %s names a result that the Task of %s has not", name, match[0], pt.Name)
+				}
+			}
+		}
+	}
+}
+
+// TestDeploysTakeAdvice: what a deploy that fails tells a user to set, he can set
+// where he has a pipeline and no Task.
+func TestDeploysTakeAdvice(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	for name, pipeline := range c.pipelines {
+		for _, pt := range pipeline.Spec.Tasks {
+			if pt.TaskRef == nil || pt.TaskRef.Name != "slipway-deploy" || !strings.HasPrefix(name, "slipway-") {
+				continue // or it is an example, which is its user's to extend
+			}
+			want := []string{"prune", "take-ownership-from", "tolerate"}
+			if _, ok := byName(pipeline.Spec.Params)["overlay"]; ok {
+				want = append(want, "image-fields") // a rollback has them from the inventory
+			}
+			for _, param := range want {
+				if !matches(usedParam, marshal(t, pt.Params))[param] {
+					t.Errorf("Pipeline %s, task %s: param %s cannot be set", name, pt.Name, param)
 				}
 			}
 		}

@@ -31,6 +31,7 @@ type deployment struct {
 
 	total, written atomic.Int32 // objects of the overlay, and those applied so far
 	prunings       int
+	unknown        []identity // what left the overlay, and may be there or not
 }
 
 // apply applies objects server-side, in their order, and logs what became of
@@ -42,23 +43,15 @@ type deployment struct {
 // The hooks before run once everything that workloads need is there, and
 // before the first of them is applied.
 func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstructured, h hooks) ([]*target, error) {
-	targets := d.targets(objects)
-	var grounds, rest []*target // grounds: what other objects need to exist at all
-	for _, t := range targets {
-		if isNamespace(t.object) || isDefinition(t.object) || isClusterRole(t.object) {
-			grounds = append(grounds, t)
-		} else {
-			rest = append(rest, t)
-		}
-	}
-	targets = slices.Concat(grounds, rest)
-	for _, t := range h.all() {
-		d.own(t.object)
-	}
+	grounds, settings, works := byStage(d.targets(objects, h))
+	targets := slices.Concat(grounds, settings, works)
 	var later []*target
 	for claimed := false; !claimed; {
 		var err error
-		if later, err = d.prepare(ctx, grounds, slices.Concat(targets, h.all())); err == nil {
+		if later, err = d.check(ctx, grounds, slices.Concat(targets, h.all())); err == nil {
+			err = d.makeRoom(ctx, grounds)
+		}
+		if err == nil {
 			claimed, err = d.claim(ctx, identities(slices.Concat(targets, h.all())))
 		}
 		if err == nil && !claimed {
@@ -68,33 +61,49 @@ func (d *deployment) apply(ctx context.Context, objects []*unstructured.Unstruct
 			return nil, d.refused(ctx, err, "nothing was changed")
 		}
 	}
-	if err := d.writeStages(ctx, grounds, rest, later, h); err != nil {
-		return nil, d.stop(ctx, err, targets)
+	err := d.fence(ctx)
+	if err == nil {
+		err = d.writeStages(ctx, grounds, settings, works, later, h)
 	}
 	// Whoever comes while this run waits shall not take it for one that writes.
 	// Where there is nothing to wait for, settle says so at once.
-	if len(h[after])+len(h[verify]) > 0 || slices.ContainsFunc(targets, notReady) {
-		if err := d.change(ctx, func(inv *inventory) { inv.Writing = false }); err != nil {
-			return nil, d.stop(ctx, err, targets)
-		}
+	if err == nil && (len(h[after])+len(h[verify]) > 0 || slices.ContainsFunc(targets, notReady)) {
+		err = d.setWriting(ctx, false)
+	}
+	if err != nil {
+		return nil, d.stop(ctx, err, slices.Concat(targets, h.all()))
 	}
 	return targets, nil
 }
 
-// prepare finds out whether all of targets may be applied, and what that would
+// byStage are targets by when they are applied, in their order: what others need
+// to exist at all, then what workloads need, then the workloads. Each overlay has
+// its own order, so one of several may begin anew with the first of them.
+func byStage(targets []*target) (grounds, settings, works []*target) {
+	for _, t := range targets {
+		switch {
+		case isNamespace(t.object), isDefinition(t.object), isClusterRole(t.object):
+			grounds = append(grounds, t)
+		case isWorkload(t.object):
+			works = append(works, t)
+		default:
+			settings = append(settings, t)
+		}
+	}
+	return grounds, settings, works
+}
+
+// check finds out whether all of targets may be applied, and what that would
 // do. It returns those that cannot be known yet.
-func (d *deployment) prepare(ctx context.Context, grounds, targets []*target) ([]*target, error) {
+func (d *deployment) check(ctx context.Context, grounds, targets []*target) ([]*target, error) {
 	later, err := d.tryAll(ctx, targets, func(t *target, err error) bool { return awaits(t.object, grounds, err) })
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAgainst(grounds, later); err != nil {
-		return nil, err
-	}
-	return later, d.makeRoom(ctx, grounds)
+	return later, checkAgainst(grounds, later)
 }
 
-func (d *deployment) writeStages(ctx context.Context, grounds, rest, later []*target, h hooks) error {
+func (d *deployment) writeStages(ctx context.Context, grounds, settings, works, later []*target, h hooks) error {
 	if err := d.writeAll(ctx, grounds); err != nil {
 		return err
 	}
@@ -107,17 +116,13 @@ func (d *deployment) writeStages(ctx context.Context, grounds, rest, later []*ta
 			return err
 		}
 	}
-	works := slices.IndexFunc(rest, func(t *target) bool { return isWorkload(t.object) })
-	if works < 0 {
-		works = len(rest)
-	}
-	if err := d.writeAll(ctx, rest[:works]); err != nil {
+	if err := d.writeAll(ctx, settings); err != nil {
 		return err
 	}
 	if err := d.runHooks(ctx, h, before); err != nil {
 		return err
 	}
-	return d.writeAll(ctx, rest[works:])
+	return d.writeAll(ctx, works)
 }
 
 // stop ends a deploy that could not write all it wanted to. The inventory
@@ -133,7 +138,12 @@ func (d *deployment) stop(ctx context.Context, err error, targets []*target) err
 	return d.refused(ctx, err, fmt.Sprintf("%d of %d objects were applied before it", d.written.Load(), d.total.Load()))
 }
 
-func (d *deployment) targets(objects []*unstructured.Unstructured) []*target {
+// targets are what is to become of objects. They are made the deploy's, and the
+// hooks are.
+func (d *deployment) targets(objects []*unstructured.Unstructured, h hooks) []*target {
+	for _, t := range h.all() {
+		d.own(t.object)
+	}
 	d.total.Store(int32(len(objects)))
 	var targets []*target
 	for _, object := range objects {

@@ -5,9 +5,9 @@
 package deploy
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -43,6 +43,7 @@ type config struct {
 
 	Changes  string `env:"RESULT_CHANGES_PATH"`
 	Deployed string `env:"RESULT_REVISION_PATH"`
+	Digests  string `env:"RESULT_IMAGES_PATH"`
 
 	images      []string
 	imageFields []string
@@ -116,13 +117,13 @@ func (c *config) overlays() (folders []string) {
 	return folders
 }
 
-// recordedOverlay is the param as the inventory has it.
+// recordedOverlay is the param as the inventory has it; "" if none is given.
 func (c *config) recordedOverlay() string {
 	folders := c.overlays()
 	for i := range folders {
 		folders[i] = filepath.Clean(folders[i])
 	}
-	return cmp.Or(strings.Join(folders, ","), ".")
+	return strings.Join(folders, ",")
 }
 
 func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
@@ -153,7 +154,7 @@ func (c *config) render(ctx context.Context, log *mask) (*rendered, error) {
 }
 
 // open connects to the cluster and prepares the run's hold on its inventory.
-func (c *config) open(log *mask) (*deployment, error) {
+func (c *config) open(ctx context.Context, log *mask) (*deployment, error) {
 	images, err := parseImages(c.images)
 	if err != nil {
 		return nil, step.BadInput(err)
@@ -162,7 +163,7 @@ func (c *config) open(log *mask) (*deployment, error) {
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
-	to, err := connect(c.Kubeconfig, c.Context, c.Namespace, log)
+	to, err := connect(ctx, c.Kubeconfig, c.Context, c.Namespace, log)
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
@@ -188,7 +189,7 @@ func (c *config) open(log *mask) (*deployment, error) {
 // apply brings what the overlay renders to the cluster and waits until it runs.
 // deadline ends with ctx, or when the time is over.
 func (c *config) apply(ctx, deadline context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(deadline, log)
 	if err != nil {
 		return err
 	}
@@ -219,34 +220,58 @@ func (c *config) roll(ctx, deadline context.Context, d *deployment, r *rendered)
 	if err == nil {
 		made := count(applied, 0)
 		logf(d.log, "%s", made)
-		if err := c.results(d, made); err != nil {
+		if err := c.results(d, r, made); err != nil {
 			return err
 		}
 		err = d.await(deadline, applied)
 	}
+	closing, cancel := c.closing(ctx, deadline)
+	defer cancel()
 	for _, when := range []stage{after, verify} {
 		if err == nil {
-			err = d.runHooks(deadline, hooks, when)
+			err = d.runHooks(closing, hooks, when)
 		}
+	}
+	if errors.Is(err, errOvertaken) {
+		d.undo(closing, hooks.all())
 	}
 	if err != nil {
 		return d.conclude(ctx, err)
 	}
-	if err := d.prune(deadline); err != nil {
-		return d.refused(deadline, err, "everything is applied and ready, but for what is to be pruned")
+	if err := d.prune(closing); err != nil {
+		return d.refused(closing, err, "everything is applied and ready, but for what is to be pruned")
 	}
-	if err := d.settle(deadline, entry{Place: d.run.Place, Revision: c.Revision, Overlay: c.recordedOverlay(), Images: r.params}); err != nil {
-		return d.refused(deadline, err, "everything is applied and ready")
+	done := entry{Place: d.run.Place, Revision: c.Revision, Overlay: c.recordedOverlay(), Images: r.params, ImageFields: c.imageFields}
+	if err := d.settle(closing, done); err != nil {
+		return d.refused(closing, err, "everything is applied and ready")
 	}
 	made := count(applied, d.prunings)
 	if d.prunings > 0 {
 		logf(d.log, "%s", made)
 	}
-	return c.results(d, made)
+	return c.results(d, r, made)
 }
 
-func (c *config) results(d *deployment, made changes) error {
+// closingTime is what a deploy has for its last hooks, pruning and the inventory
+// where it waited to its deadline for an object that is tolerated to fail. It is
+// well below lingerGrace.
+const closingTime = 2 * time.Minute
+
+// closing is the rest of deadline, or closingTime if that is more. It ends with
+// ctx.
+func (c *config) closing(ctx, deadline context.Context) (context.Context, context.CancelFunc) {
+	end, _ := deadline.Deadline()
+	if latest := time.Now().Add(closingTime); latest.After(end) {
+		end = latest
+	}
+	return context.WithDeadlineCause(ctx, end, fmt.Errorf("the param timeout, %s, is over, and so are %s for what comes after waiting", c.Timeout, closingTime))
+}
+
+func (c *config) results(d *deployment, r *rendered, made changes) error {
 	if err := step.WriteResult(c.Changes, made.String()); err != nil {
+		return err
+	}
+	if err := step.WriteResult(c.Digests, digests(r.images)); err != nil {
 		return err
 	}
 	return step.WriteResult(c.Deployed, d.run.Revision)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/pmezard/go-difflib/difflib"
@@ -18,7 +19,7 @@ import (
 // a dry run of everything. It writes nothing, and neither waits for its place
 // nor takes one.
 func (c *config) diff(ctx context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -33,8 +34,9 @@ func (c *config) diff(ctx context.Context, log *mask) error {
 	if err != nil {
 		return err
 	}
-	targets := d.targets(objects)
-	later, err := d.tryAll(ctx, targets, func(t *target, err error) bool { return awaits(t.object, targets, err) })
+	grounds, settings, works := byStage(d.targets(objects, hooks))
+	targets := slices.Concat(grounds, settings, works)
+	later, err := d.check(ctx, grounds, slices.Concat(targets, hooks.all()))
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,6 @@
 package deploy
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -23,6 +21,7 @@ const (
 	explainTimeout = 10 * time.Second // to ask the cluster why something is not ready
 	eventLines     = 5                // the newest warnings shown for an object
 	logLines       = 20               // the last lines shown of a container
+	logBytes       = 256 << 10        // at most of them
 )
 
 // explain logs what is known of each object that did not become ready: its
@@ -77,12 +76,12 @@ func (c *cluster) why(ctx context.Context, p pending) reason {
 	return reason{p.message, "raise the param timeout if it only needs longer"}
 }
 
+// hasPods reports whether an object has the shape of what makes pods, of any
+// kind: a template of them, and a selector that finds them again.
 func hasPods(object *unstructured.Unstructured) bool {
-	switch object.GroupVersionKind().Group {
-	case "apps", "batch":
-		return true
-	}
-	return false
+	_, template, _ := unstructured.NestedMap(object.Object, "spec", "template", "spec")
+	_, selector, _ := unstructured.NestedMap(object.Object, "spec", "selector")
+	return template && selector
 }
 
 // warnings logs the newest warnings about an object and returns all, oldest
@@ -139,33 +138,44 @@ func (c *cluster) pods(ctx context.Context, object *unstructured.Unstructured) (
 		return nil, nil, err
 	}
 	selected := metav1.ListOptions{LabelSelector: selector.String()}
-	owner, controllers := object.GetUID(), []types.UID(nil)
-	if object.GetKind() == "Deployment" {
-		sets, err := c.apps.ReplicaSets(object.GetNamespace()).List(ctx, selected)
-		if err != nil {
-			return nil, nil, err
-		}
-		newest := newestRevision(sets.Items, owner)
-		if newest == nil {
-			return nil, nil, nil
-		}
-		owner, controllers = newest.UID, []types.UID{newest.UID}
-	}
 	list, err := c.core.Pods(object.GetNamespace()).List(ctx, selected)
 	if err != nil {
-		return nil, controllers, err
+		return nil, nil, err
 	}
-	pods := slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return !controlledBy(&pod, owner) })
-	slices.SortFunc(pods, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
-	return pods, controllers, nil
+	pods := controlled(list.Items, object.GetUID())
+	if len(pods) > 0 {
+		return pods, nil, nil
+	}
+	// As a Deployment, whatever it is may have ReplicaSets that make them.
+	sets, err := c.apps.ReplicaSets(object.GetNamespace()).List(ctx, selected)
+	if err != nil {
+		return nil, nil, err
+	}
+	newest := newestRevision(sets.Items, object.GetUID())
+	if newest == nil {
+		return nil, nil, nil
+	}
+	return controlled(list.Items, newest.UID), []types.UID{newest.UID}, nil
 }
 
-// newestRevision is the ReplicaSet that a Deployment is rolling out.
-func newestRevision(sets []appsv1.ReplicaSet, deployment types.UID) *appsv1.ReplicaSet {
+// controlled are those of pods that owner made, the oldest first.
+func controlled(pods []corev1.Pod, owner types.UID) (own []corev1.Pod) {
+	for i := range pods {
+		if controlledBy(&pods[i], owner) {
+			own = append(own, pods[i])
+		}
+	}
+	slices.SortFunc(own, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	return own
+}
+
+// newestRevision is the ReplicaSet that a Deployment, or what is like one, is
+// rolling out.
+func newestRevision(sets []appsv1.ReplicaSet, owner types.UID) *appsv1.ReplicaSet {
 	var newest *appsv1.ReplicaSet
 	for i := range sets {
 		set := &sets[i]
-		if controlledBy(set, deployment) && (newest == nil || revision(set) > revision(newest)) {
+		if controlledBy(set, owner) && (newest == nil || revision(set) > revision(newest)) {
 			newest = set
 		}
 	}
@@ -175,7 +185,7 @@ func newestRevision(sets []appsv1.ReplicaSet, deployment types.UID) *appsv1.Repl
 func revision(set *appsv1.ReplicaSet) int {
 	var n int
 	// Without the annotation it counts as the oldest.
-	_, _ = fmt.Sscan(set.Annotations["deployment.kubernetes.io/revision"], &n)
+	_, _ = fmt.Sscan(cmp.Or(set.Annotations["deployment.kubernetes.io/revision"], set.Annotations["rollout.argoproj.io/revision"]), &n)
 	return n
 }
 
@@ -276,18 +286,17 @@ func (c *cluster) containerReason(ctx context.Context, pod *corev1.Pod, state co
 
 // tail logs the last lines of a container, or of its previous run.
 func (c *cluster) tail(ctx context.Context, pod *corev1.Pod, state corev1.ContainerStatus, previous bool) {
-	lines := int64(logLines)
+	lines, limit := int64(logLines), int64(logBytes)
 	text, err := c.core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-		Container: state.Name, Previous: previous && state.RestartCount > 0, TailLines: &lines,
+		Container: state.Name, Previous: previous && state.RestartCount > 0, TailLines: &lines, LimitBytes: &limit,
 	}).DoRaw(ctx)
 	if err != nil {
 		logf(c.log, "  the log of container %s of pod %s could not be read: %v", state.Name, pod.Name, err)
 		return
 	}
 	logf(c.log, "  the last lines of container %s of pod %s:", state.Name, pod.Name)
-	scanner := bufio.NewScanner(bytes.NewReader(text))
-	for scanner.Scan() {
-		logf(c.log, "  | %s", scanner.Text())
+	for line := range strings.Lines(string(text)) {
+		logf(c.log, "  | %s", strings.TrimRight(line, "\r\n"))
 	}
 }
 

@@ -63,6 +63,8 @@ type entry struct {
 	Revision string   `json:"revision,omitempty"`
 	Overlay  string   `json:"overlay"`
 	Images   []string `json:"images,omitempty"` // as the step's arguments
+	// ImageFields are the fields that those were set in besides those of every kind.
+	ImageFields []string `json:"imageFields,omitempty"`
 }
 
 // identity names an object: "apps/v1 Deployment feed/feed-agg". The version

@@ -2,8 +2,11 @@ package deploy
 
 import (
 	"encoding/base64"
+	"fmt"
 	"io"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -42,9 +45,7 @@ func (m *mask) hide(object *unstructured.Unstructured) {
 			}
 		}
 	}
-	data, _, _ := unstructured.NestedMap(object.Object, "data")
-	for _, value := range data {
-		text, _ := value.(string)
+	for _, text := range scalars(object.Object["data"], nil) {
 		if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
 			add(string(decoded))
 		}
@@ -52,27 +53,52 @@ func (m *mask) hide(object *unstructured.Unstructured) {
 			m.values = append(m.values, text)
 		}
 	}
-	plain, _, _ := unstructured.NestedMap(object.Object, "stringData")
-	for _, value := range plain {
-		text, _ := value.(string)
+	for _, text := range scalars(object.Object["stringData"], nil) {
 		add(text)
 	}
 	slices.SortFunc(m.values, func(a, b string) int { return len(b) - len(a) })
 	m.values = slices.Compact(m.values)
 }
 
+// scalars appends the values in node, at any depth, as texts: where a Secret may
+// have texts alone, the API server's answer shows what else is there.
+func scalars(node any, texts []string) []string {
+	switch node := node.(type) {
+	case nil:
+	case map[string]any:
+		for _, child := range node {
+			texts = scalars(child, texts)
+		}
+	case []any:
+		for _, child := range node {
+			texts = scalars(child, texts)
+		}
+	case float64:
+		texts = append(texts, fmt.Sprint(node), strconv.FormatFloat(node, 'f', -1, 64))
+	default:
+		texts = append(texts, fmt.Sprint(node))
+	}
+	return texts
+}
+
 func (m *mask) text(text string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.textLocked(text)
+}
+
+func (m *mask) textLocked(text string) string {
 	for _, value := range m.values {
 		text = strings.ReplaceAll(text, value, masked)
 	}
 	return text
 }
 
-// Write takes whole lines.
+// Write takes whole lines, from several goroutines.
 func (m *mask) Write(p []byte) (int, error) {
-	_, err := io.WriteString(m.log, m.text(string(p)))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := io.WriteString(m.log, m.textLocked(string(p)))
 	return len(p), err
 }
 
@@ -107,19 +133,21 @@ func withoutValues(object, other *unstructured.Unstructured) *unstructured.Unstr
 	}
 	object = object.DeepCopy()
 	for _, field := range []string{"data", "stringData"} {
-		values, found, err := unstructured.NestedMap(object.Object, field)
-		if err != nil || !found {
+		values, ok := object.Object[field].(map[string]any)
+		if !ok {
+			if object.Object[field] != nil {
+				object.Object[field] = masked
+			}
 			continue
 		}
 		for key, value := range values {
 			values[key] = masked
 			if other != nil {
-				if old, found, _ := unstructured.NestedFieldNoCopy(other.Object, field, key); found && old != value {
+				if old, found, _ := unstructured.NestedFieldNoCopy(other.Object, field, key); found && !reflect.DeepEqual(old, value) {
 					values[key] = masked + " another value"
 				}
 			}
 		}
-		object.Object[field] = values
 	}
 	if annotations := object.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
 		annotations[corev1.LastAppliedConfigAnnotation] = masked // a copy of what kubectl applied

@@ -23,6 +23,8 @@ func TestDiffOfSecrets(t *testing.T) {
 		"removed":       {"data: {pin: old1, same: old1}", "data: {same: old1}", "-  pin: (masked)\n   same: (masked)"},
 		"added":         {"data: {same: old1}", "data: {pin: new1, same: old1}", "+  pin: (masked)\n   same: (masked)"},
 		"created":       {"", "stringData: {pin: new1}", "+  pin: (masked)"},
+		"no text":       {"", "stringData: {pin: {deep: new1}}", "+  pin: (masked)"},
+		"no map":        {"", "stringData: [new1]", "+stringData: (masked)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,6 +55,10 @@ func TestMask(t *testing.T) {
 	logf(m, "hunter2 aHVudGVyMg== cGxhaW4= 17 | second line | c2Vjb25kIGxpbmU= | hunter2hunter2")
 	if want := "(masked) (masked) cGxhaW4= 17 | (masked) | (masked) | (masked)(masked)\n"; log.String() != want {
 		t.Errorf("%q, want %q", log.String(), want)
+	}
+	m.hide(secretOf(t, "data: [12345.5]\nstringData: {pin: 123456, deep: {in: [nested]}, none: null}"))
+	if got, want := m.text("pin 123456 nested 12345.5 nil"), "pin (masked) (masked) (masked) nil"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 	cause := errors.New("token hunter2 is invalid")
 	if err := m.error(cause); err.Error() != "token (masked) is invalid" || !errors.Is(err, cause) {

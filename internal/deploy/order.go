@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,13 @@ import (
 //  4. When a write's condition fails, the run reads the object again, and then
 //     looks whether the inventory is still its own (held), before it tries
 //     again: 2. holds for every attempt.
+//
+//  5. A hook is a Job that is created suspended, and started by an update, on
+//     the version that was read before the run saw that the inventory is its own.
+//     The inventory has its name since the claim. A run that claims it changes
+//     the version of every suspended hook of those before it (fence): from then
+//     on none of those that are there can be started; and of one that comes
+//     later, who created it finds that he was overtaken.
 //
 // What is left is that an overtaken run creates an object that the newer one
 // does not have. It is no overwriting; the run takes it back when it finds
@@ -70,7 +78,7 @@ func (h *hold) overtakes(prior stored) error {
 	case prior.config == nil, prior.Holder == h.attempt:
 		return nil
 	case h.overrides != "":
-		if h.overrides == prior.Place.Event || h.overrides == prior.Revision {
+		if h.overrides == prior.Place.Event || h.overrides == prior.Revision || h.repeats(prior) {
 			return nil
 		}
 		return fmt.Errorf("%w: this overrides %s, but %s is deployed meanwhile; look at that first", errOvertaken, h.overrides, who(prior.inventory))
@@ -79,6 +87,13 @@ func (h *hold) overtakes(prior stored) error {
 			errOvertaken, who(prior.inventory), h.run.Place)
 	}
 	return nil
+}
+
+// repeats reports whether prior is of an earlier attempt of the same run: of its
+// event, or of that in a place that was found for it after another's.
+func (h *hold) repeats(prior stored) bool {
+	event, own := prior.Place.Event, h.run.Place.Event
+	return prior.config != nil && (event == own || strings.HasSuffix(event, "+"+own))
 }
 
 func who(inv inventory) string {
@@ -115,7 +130,7 @@ func (h *hold) admit() error {
 	}
 	if h.run.Place.Time.IsZero() { // nobody said when: now, or as before if this is a repetition
 		h.run.Place.Time = time.Now().UTC().Truncate(time.Second)
-		if h.run.Place.Event == prior.Place.Event {
+		if h.repeats(prior) {
 			h.run.Place = prior.Place
 		} else if prior.config != nil {
 			h.run.Place = h.run.Place.after(prior.Place)
@@ -124,7 +139,11 @@ func (h *hold) admit() error {
 	if err := h.overtakes(prior); err != nil {
 		return err
 	}
-	if h.overrides != "" {
+	switch {
+	case h.overrides == "":
+	case h.repeats(prior):
+		h.run.Place = prior.Place
+	default:
 		h.run.Place = h.run.Place.after(prior.Place)
 	}
 	return nil
@@ -188,6 +207,15 @@ func (h *hold) change(ctx context.Context, change func(*inventory)) error {
 			return err
 		}
 	}
+}
+
+// setWriting writes down whether the run writes, and makes sure that the
+// inventory is the run's.
+func (h *hold) setWriting(ctx context.Context, on bool) error {
+	if h.now.Writing == on {
+		return h.held(ctx)
+	}
+	return h.change(ctx, func(inv *inventory) { inv.Writing = on })
 }
 
 // held asks whether the inventory is still the run's.

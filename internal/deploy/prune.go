@@ -60,7 +60,7 @@ func (d *deployment) prune(ctx context.Context) error {
 		return err
 	}
 	if len(gone) > 0 {
-		if err := d.change(ctx, func(inv *inventory) { inv.Writing = true }); err != nil {
+		if err := d.setWriting(ctx, true); err != nil {
 			return err
 		}
 		for _, x := range slices.Backward(gone) { // what was applied last goes first
@@ -72,23 +72,30 @@ func (d *deployment) prune(ctx context.Context) error {
 	return nil
 }
 
-// leftovers reads what left the overlay and says what is kept of it.
+// leftovers reads what left the overlay and says what is kept of it. What it
+// cannot find out is in d.unknown.
 func (d *deployment) leftovers(ctx context.Context) ([]*doomed, error) {
 	ids := slices.Clone(d.now.Leftovers)
 	for _, l := range d.now.Lingering {
 		ids = append(ids, l.Object)
 	}
 	var gone []*doomed
+	d.unknown = nil
 	for _, id := range without(ids, d.now.Objects) {
 		x := &doomed{id: id, target: target{object: id.object()}}
 		err := d.persist(ctx, called(x.object), func() (err error) {
-			if x.resource, err = d.resource(x.object); meta.IsNoMatchError(err) {
-				return nil // its kind is gone, and it with it
-			} else if err != nil {
+			if x.resource, err = d.anyResource(x.object); err != nil {
 				return err
 			}
 			return x.read(ctx)
 		})
+		if meta.IsNoMatchError(err) {
+			if why := d.undiscovered(x.object.GroupVersionKind().Group); why != nil {
+				logf(d.log, "%s left the overlay, and whether it is there is not known: %v", called(x.object), why)
+				d.unknown = append(d.unknown, id)
+			}
+			continue // or its kind is gone, and it with it
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s, which left the overlay: %w", located(x.object), d.grant(err))
 		}
@@ -147,12 +154,12 @@ func (d *deployment) settle(ctx context.Context, done entry) error {
 	return d.change(ctx, func(inv *inventory) {
 		inv.Writing = false
 		if !d.noPrune {
-			inv.Leftovers = nil
+			inv.Leftovers = d.unknown
 		}
 		inv.Lingering = slices.DeleteFunc(slices.Clone(inv.Lingering), func(l lingering) bool { return time.Now().After(l.Until) })
 		// What is deployed again is no second entry.
 		inv.History = slices.DeleteFunc(slices.Clone(inv.History), func(e entry) bool {
-			return e.Revision == done.Revision && e.Overlay == done.Overlay && slices.Equal(e.Images, done.Images)
+			return e.Revision == done.Revision && e.Overlay == done.Overlay && slices.Equal(e.Images, done.Images) && slices.Equal(e.ImageFields, done.ImageFields)
 		})
 		inv.History = slices.Insert(inv.History, 0, done)
 		inv.History = inv.History[:min(len(inv.History), historyLength)]

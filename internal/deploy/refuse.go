@@ -75,7 +75,7 @@ func refusal(t *target, err error) error {
 			name, kind.Kind, kind.GroupVersion()))
 	case missingNamespace(err) != "":
 		return step.BadInput(fmt.Errorf("%s: the namespace does not exist; create it, or add it to the overlay", name))
-	case isImmutable(err):
+	case isImmutable(err) && !mayRecreate(t.object):
 		return step.BadInput(fmt.Errorf("%s: %w; give it another name, or let it be deleted and created again with the annotation %s: allowed", name, err, annotationRecreate))
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), isMistyped(err):
 		return step.BadInput(fmt.Errorf("%s: %w; mend the manifest", name, err))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,7 +16,7 @@ import (
 // it is gone. The inventory stays, without objects: it keeps an older run from
 // bringing them back.
 func (c *config) delete(ctx, deadline context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(deadline, log)
 	if err != nil {
 		return err
 	}
@@ -36,6 +35,9 @@ func (c *config) delete(ctx, deadline context.Context, log *mask) error {
 		if err != nil {
 			return d.refused(deadline, err, "nothing was changed")
 		}
+	}
+	if err := d.fence(deadline); err != nil {
+		return err
 	}
 	gone, err := d.leftovers(deadline)
 	if err != nil {
@@ -59,12 +61,16 @@ func (c *config) delete(ctx, deadline context.Context, log *mask) error {
 		return step.NotReady(err)
 	}
 	err = d.change(deadline, func(inv *inventory) {
-		inv.Writing, inv.Leftovers, inv.History = false, nil, nil
+		inv.Writing, inv.Leftovers, inv.History = false, d.unknown, nil
 	})
 	if err != nil {
 		return err
 	}
 	made := changes{pruned: d.prunings}
+	if len(d.unknown) > 0 {
+		return fmt.Errorf("%s may still be there, %d objects were deleted: the API server cannot say which kinds its group has; see what serves the group, and run it again",
+			located(d.unknown[0].object()), d.prunings)
+	}
 	logf(log, "deploy %s in namespace %s: %d objects deleted", d.name, d.namespace, d.prunings)
 	return step.WriteResult(c.Changes, made.String())
 }
@@ -88,7 +94,7 @@ func (d *deployment) awaitGone(ctx context.Context, list []*doomed) []*doomed {
 // rendered again from the source at its revision. It overrides the run that is
 // deployed by its name, so that it is refused if another was faster.
 func (c *config) rollback(ctx, deadline context.Context, log *mask) error {
-	d, err := c.open(log)
+	d, err := c.open(deadline, log)
 	if err != nil {
 		return err
 	}
@@ -99,7 +105,7 @@ func (c *config) rollback(ctx, deadline context.Context, log *mask) error {
 		return step.BadInput(fmt.Errorf("there is no deploy %s in namespace %s to roll back: configmap/%s does not exist", d.name, d.namespace, d.configMap()))
 	}
 	wish := c.RollbackTo
-	if at := d.now.Place.Event; wish == "" && (at == d.run.Place.Event || strings.HasSuffix(at, "+"+d.run.Place.Event)) {
+	if wish == "" && d.repeats(d.now) {
 		wish = d.now.Revision // this run has begun it before
 	}
 	to, err := earlier(d.now.inventory, wish)
@@ -115,7 +121,7 @@ func (c *config) rollback(ctx, deadline context.Context, log *mask) error {
 	if d.run.Place.Time.IsZero() {
 		d.run.Place.Time = time.Now().UTC().Truncate(time.Second)
 	}
-	c.Overlay, c.Revision, c.images = to.Overlay, to.Revision, to.Images
+	c.Overlay, c.Revision, c.images, c.imageFields = to.Overlay, to.Revision, to.Images, to.ImageFields
 	d.run.Overlay, d.run.Revision, d.named = to.Overlay, to.Revision, true
 	r, err := c.render(deadline, log)
 	if err != nil {

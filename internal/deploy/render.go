@@ -25,7 +25,8 @@ type rendering struct {
 // of a custom resource). The source itself stays as it is. fields are more
 // fields that may hold an image.
 //
-// An image that a manifest pins to a digest itself is left as it is, and noted.
+// An image that a manifest pins to a digest itself, or the images of a
+// kustomization do, is left as it is, and noted.
 //
 // Nothing is fetched or executed, and nothing is read from outside dir, the
 // source workspace; a file may come from anywhere inside it

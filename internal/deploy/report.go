@@ -44,6 +44,23 @@ func (c changes) String() string {
 	return text
 }
 
+// digests is the result "images": the images' digests with spaces between them,
+// and how many more there are where a result has no room for all.
+func digests(images []image) string {
+	const room = step.MaxResult - len(" 1000000 more")
+	var text string
+	for i, img := range images {
+		if len(text)+1+len(img.digest) > room {
+			return fmt.Sprintf("%s %d more", text, len(images)-i)
+		}
+		if i > 0 {
+			text += " "
+		}
+		text += img.digest
+	}
+	return text
+}
+
 // unready is what stops a deploy that has applied everything.
 type unready struct {
 	applied []*target

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/kube-openapi/pkg/validation/spec"
@@ -62,7 +63,34 @@ func schemaFor(definition, object *unstructured.Unstructured) (*spec.Schema, err
 			return nil, err
 		}
 		schema := &spec.Schema{}
-		return schema, json.Unmarshal(raw, schema)
+		if err := json.Unmarshal(raw, schema); err != nil {
+			return nil, err
+		}
+		allowDefaults(schema)
+		return schema, nil
 	}
 	return nil, nil
+}
+
+// allowDefaults takes out of what schema requires, at any depth, the fields that
+// have a default: the API server sets them before it looks.
+// Source: k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting.
+func allowDefaults(schema *spec.Schema) {
+	set := func(name string) bool { return schema.Properties[name].Default != nil }
+	schema.Required = slices.DeleteFunc(schema.Required, set)
+	for _, parts := range [][]spec.Schema{schema.AllOf, schema.AnyOf, schema.OneOf} {
+		for i := range parts {
+			parts[i].Required = slices.DeleteFunc(parts[i].Required, set)
+		}
+	}
+	for name, property := range schema.Properties {
+		allowDefaults(&property)
+		schema.Properties[name] = property
+	}
+	if schema.Items != nil && schema.Items.Schema != nil {
+		allowDefaults(schema.Items.Schema)
+	}
+	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
+		allowDefaults(schema.AdditionalProperties.Schema)
+	}
 }

@@ -27,7 +27,7 @@ type source struct {
 	content []byte
 
 	bytes int  // read so far
-	pins  bool // a file that was read names an image by digest
+	pins  bool // a file that was read may name an image by digest
 }
 
 func openSource(dir string) (*source, error) {
@@ -66,7 +66,8 @@ func (s *source) ReadFile(path string) ([]byte, error) {
 	}
 	content, err := s.tree.ReadFile(inside)
 	s.bytes += len(content)
-	s.pins = s.pins || bytes.Contains(content, []byte("@sha256:"))
+	// In a manifest a digest follows an @, in a kustomization's images it stands alone.
+	s.pins = s.pins || bytes.Contains(content, []byte("sha256:"))
 	return content, err
 }
 

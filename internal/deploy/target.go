@@ -3,8 +3,10 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
-	"strings"
+	"regexp"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -100,14 +102,19 @@ func (t *target) apply(ctx context.Context, dryRun ...string) (*unstructured.Uns
 
 // touch changes nothing about the object that was read but its version.
 func (t *target) touch(ctx context.Context, attempt string) (*unstructured.Unstructured, error) {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": t.before.GetUID(), "resourceVersion": t.before.GetResourceVersion(),
-		"annotations": map[string]string{annotationTouched: attempt},
-	}})
+	return t.patch(ctx, touchManager, map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotationTouched: attempt}}})
+}
+
+// patch changes the version of t's object that was read, and no other.
+func (t *target) patch(ctx context.Context, manager string, change map[string]any) (*unstructured.Unstructured, error) {
+	of := &unstructured.Unstructured{Object: change}
+	of.SetUID(t.before.GetUID())
+	of.SetResourceVersion(t.before.GetResourceVersion())
+	body, err := json.Marshal(change)
 	if err != nil {
 		return nil, err
 	}
-	return t.resource.Patch(ctx, t.object.GetName(), types.MergePatchType, body, metav1.PatchOptions{FieldManager: touchManager})
+	return t.resource.Patch(ctx, t.object.GetName(), types.MergePatchType, body, metav1.PatchOptions{FieldManager: manager})
 }
 
 // remove deletes the version of an object that was read, and no other.
@@ -180,9 +187,23 @@ func bare(object *unstructured.Unstructured) (own, metadata map[string]any) {
 	return own, metadata
 }
 
+// fixed is what the API server says of a field that cannot be changed once the
+// object is there.
+// Source: k8s.io/apimachinery/pkg/api/validation, and the validation of
+// Service, StatefulSet, Pod, RoleBinding and StorageClass in k8s.io/kubernetes.
+var fixed = regexp.MustCompile(`immutable|updates to statefulset spec for fields other than|pod updates may not change fields other than|cannot change roleRef|may not change once set|updates to \w+ are forbidden`)
+
 // isImmutable reports whether err says that a field cannot be changed once the
 // object is there.
 func isImmutable(err error) bool {
-	return apierrors.IsInvalid(err) &&
-		(strings.Contains(err.Error(), "immutable") || strings.Contains(err.Error(), "updates to statefulset spec for fields other than"))
+	return apierrors.IsInvalid(err) && fixed.MatchString(err.Error())
+}
+
+// onlyImmutable reports whether err says nothing else.
+func onlyImmutable(err error) bool {
+	var status apierrors.APIStatus
+	if !isImmutable(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return !slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool { return !fixed.MatchString(cause.Message) })
 }

@@ -10,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -57,6 +58,10 @@ func firstOf(err error) error {
 	return err
 }
 
+// looks are how often an object is dry-run anew that others write meanwhile, such
+// as its controller the status.
+const looks = 5
+
 // try finds out what applying t would do, and whether it is allowed. What is as
 // it was applied, and will not be written, is not asked about.
 func (d *deployment) try(ctx context.Context, t *target) error {
@@ -80,15 +85,15 @@ func (d *deployment) try(ctx context.Context, t *target) error {
 				return err
 			}
 		}
-		err = look()
-		if t.listed && t.before == nil && apierrors.IsConflict(err) {
-			t.listed = false // it is there, but not as one of the deploy's
+		for range looks {
 			err = look()
+			// What is there, but not as one of the deploy's, was taken for new.
+			if missed := t.listed && t.before == nil && apierrors.IsConflict(err); !missed && !changedMeanwhile(err) {
+				return err
+			}
+			t.listed = false
 		}
-		if changedMeanwhile(err) {
-			return nil // what it is by now is looked at when it is written
-		}
-		return err
+		return nil // what it is by now is looked at when it is written
 	})
 }
 
@@ -107,10 +112,58 @@ func (d *deployment) judgeTrial(ctx context.Context, t *target) (err error) {
 		logf(d.log, "%s cannot be tried before it is applied: %v", called(t.object), err)
 		t.trial, err = nil, nil
 	}
-	if t.before != nil && isImmutable(err) && t.object.GetAnnotations()[annotationRecreate] == "allowed" {
+	if t.before != nil && apierrors.IsInvalid(err) && mayRecreate(t.object) {
+		if anew := d.tryAnew(ctx, t, err); anew != nil {
+			return anew
+		}
 		t.recreate, err = true, nil
 	}
 	return err
+}
+
+// tryAnew finds out whether t's object, which cannot be changed for the reason
+// refused, could be created once it is deleted: what else is wrong with it must
+// be known before that. A dry run creates it under another name. Where the name
+// belongs to what it says, or it has an address that is still taken, refused has
+// to tell by itself.
+func (d *deployment) tryAnew(ctx context.Context, t *target, refused error) error {
+	if isBound(t.object) {
+		if onlyImmutable(refused) {
+			return nil
+		}
+		return refused
+	}
+	other := &target{object: t.object.DeepCopy(), resource: t.resource}
+	other.object.SetName(nameOfAttempt(t.object.GetName(), d.attempt))
+	_, err := other.apply(ctx, metav1.DryRunAll)
+	switch {
+	case apierrors.IsInvalid(err):
+		return refused // it says the same, and has the object's own name
+	case err != nil:
+		return fmt.Errorf("it could be deleted, but not be created again: %w", err)
+	}
+	return nil
+}
+
+func mayRecreate(object *unstructured.Unstructured) bool {
+	return object.GetAnnotations()[annotationRecreate] == "allowed"
+}
+
+// isBound reports whether no object like object can be under another name
+// beside it.
+func isBound(object *unstructured.Unstructured) bool {
+	switch object.GroupVersionKind().GroupKind().String() {
+	case "CustomResourceDefinition.apiextensions.k8s.io", "APIService.apiregistration.k8s.io":
+		return true
+	case "Service":
+		address, _, _ := unstructured.NestedString(object.Object, "spec", "clusterIP")
+		addresses, _, _ := unstructured.NestedSlice(object.Object, "spec", "clusterIPs")
+		check, _, _ := unstructured.NestedFieldNoCopy(object.Object, "spec", "healthCheckNodePort")
+		ports, _, _ := unstructured.NestedSlice(object.Object, "spec", "ports")
+		return address != "" && address != "None" || len(addresses) > 0 || check != nil ||
+			slices.ContainsFunc(ports, func(port any) bool { p, _ := port.(map[string]any); return p["nodePort"] != nil })
+	}
+	return false
 }
 
 // foreign refuses an object that another deploy applied.

@@ -41,7 +41,17 @@ func (d *deployment) await(ctx context.Context, applied []*target) error {
 	if len(waiting) > 0 {
 		return &unready{applied, waiting, time.Since(begun)}
 	}
-	logf(d.log, "all %d objects are ready after %s", len(applied), time.Since(begun).Round(time.Second))
+	waited, ready := time.Since(begun).Round(time.Second), len(applied)
+	for _, t := range applied {
+		if notReady(t) {
+			ready--
+		}
+	}
+	if ready < len(applied) {
+		logf(d.log, "%d of %d objects are ready after %s; the others are tolerated, or not waited for", ready, len(applied), waited)
+		return nil
+	}
+	logf(d.log, "all %d objects are ready after %s", ready, waited)
 	return nil
 }
 
@@ -98,8 +108,8 @@ func (d *deployment) wait(ctx context.Context, applied []*target) ([]pending, er
 	}), nil
 }
 
-// notReady reports whether t has to be waited for, by what the API server
-// answered when it was written.
+// notReady reports whether t is not ready, as it was last seen: at the latest
+// when it was written.
 func notReady(t *target) bool {
 	result, err := judge(t.after)
 	return err != nil || result.Status != status.CurrentStatus
@@ -198,11 +208,7 @@ func judge(object *unstructured.Unstructured) (*status.Result, error) {
 	complete := slices.ContainsFunc(with.Status.Conditions, func(c status.BasicCondition) bool {
 		return c.Type == "Complete" && c.Status == corev1.ConditionTrue
 	})
-	suspended, _, err := unstructured.NestedBool(object.Object, "spec", "suspend")
-	if err != nil {
-		return nil, err
-	}
-	if result.Status = status.InProgressStatus; complete || suspended {
+	if result.Status = status.InProgressStatus; complete || isSuspended(object) {
 		result.Status = status.CurrentStatus
 	}
 	return result, nil

@@ -28,9 +28,10 @@ type AuditEvent struct {
 	UserAgent  string `json:"userAgent"`
 	RequestURI string `json:"requestURI"`
 	ObjectRef  struct {
-		Resource  string `json:"resource"`
-		Namespace string `json:"namespace"`
-		Name      string `json:"name"`
+		Resource    string `json:"resource"`
+		Subresource string `json:"subresource"`
+		Namespace   string `json:"namespace"`
+		Name        string `json:"name"`
 	} `json:"objectRef"`
 	ResponseStatus struct {
 		Code int `json:"code"`

@@ -334,6 +334,7 @@ func noServer(t *testing.T, f *fixture) {
 func resultsFit(t *testing.T, f *fixture) {
 	const objects = 500
 	f.env["RESULT_REVISION_PATH"] = filepath.Join(f.results, "revision")
+	f.env["RESULT_IMAGES_PATH"] = filepath.Join(f.results, "images")
 	f.env["PARAM_REVISION"] = strings.Repeat("c", 64)
 	all := func(from int, value string) (manifests []string) {
 		for i := from; i < from+objects; i++ {
@@ -358,7 +359,7 @@ func resultsFit(t *testing.T, f *fixture) {
 		}
 		size += info.Size()
 	}
-	if len(files) != 2 || size > 1536 {
-		t.Errorf("%d results of %d bytes, want 2 of at most 1536", len(files), size)
+	if len(files) != 3 || size > 1536 {
+		t.Errorf("%d results of %d bytes, want 3 of at most 1536", len(files), size)
 	}
 }

@@ -9,11 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/slipway-ci/slipway/internal/step"
@@ -25,6 +28,9 @@ var orderCases = map[string]func(*testing.T, *fixture){
 	"repeated-keeps-place":   repeatedKeepsPlace,
 	"killed-is-continued":    killedIsContinued,
 	"paused-between-writes":  pausedBetweenWrites,
+	"hook-paused-at-create":  hookPausedAtCreate,
+	"hook-paused-at-start":   hookPausedAtStart,
+	"hook-fenced":            hookFenced,
 	"override-by-name":       overrideByName,
 	"foreign-inventory":      foreignInventory,
 	"another-overlay":        anotherOverlay,
@@ -182,6 +188,73 @@ func pausedBetweenWrites(t *testing.T, f *fixture) {
 		if m.Name == "new" || m.Name == "other" && m.Data["feeds"] != "newest" {
 			t.Errorf("after all, %s has %v\n%s", m.Name, m.Data, out.stderr)
 		}
+	}
+}
+
+// isHookWrite reports whether a request creates a Job, or starts one.
+func isHookWrite(r *http.Request, how types.PatchType) bool {
+	return r.Method == http.MethodPatch && r.URL.Query().Get("dryRun") == "" && strings.Contains(r.URL.Path, "/jobs/") && r.Header.Get("Content-Type") == string(how)
+}
+
+// overtakenInHook has a run stand still at a request for its hook after, until a
+// newer one is done that has no hook, and returns the Jobs there are in the end.
+func (f *fixture) overtakenInHook(t *testing.T, at types.PatchType) []batchv1.Job {
+	t.Helper()
+	server := f.env["WORKSPACE_KUBECONFIG_PATH"]
+	f.place("100", "a")
+	f.overlay(t, configMap("feeds", "a"), hook("warm", "after"))
+	g := f.gated(t, func(r *http.Request) bool { return isHookWrite(r, at) })
+	paused := f.start(t)
+	<-g.held
+
+	f.env["WORKSPACE_KUBECONFIG_PATH"] = server
+	f.place("200", "b")
+	f.overlay(t, configMap("feeds", "b"))
+	f.run(t).wantCode(t, 0)
+
+	close(g.open)
+	out := paused.wait(t)
+	out.wantCode(t, step.ExitFailed)
+	out.has(t, "overtaken: a newer run took over: event b of 1970-01-01T00:03:20Z")
+	f.feeds(t, "b")
+	list, err := f.admin.BatchV1().Jobs(f.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// hookPausedAtCreate: what an overtaken run creates of a hook never runs, and is
+// taken back.
+func hookPausedAtCreate(t *testing.T, f *fixture) {
+	if jobs := f.overtakenInHook(t, types.ApplyPatchType); len(jobs) > 0 {
+		t.Errorf("a hook of the overtaken run is there: %v", jobs)
+	}
+}
+
+func hookPausedAtStart(t *testing.T, f *fixture) {
+	if jobs := f.overtakenInHook(t, types.MergePatchType); len(jobs) > 0 {
+		t.Errorf("a hook of the overtaken run is there: %v", jobs)
+	}
+}
+
+// hookFenced: a newer run that prunes nothing keeps a hook from being started
+// as well.
+func hookFenced(t *testing.T, f *fixture) {
+	f.env["PARAM_PRUNE"] = "false"
+	var started atomic.Bool
+	proxy := newProxy(t, f.server)
+	f.env["WORKSPACE_KUBECONFIG_PATH"] = through(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isHookWrite(r, types.MergePatchType) {
+			started.Store(true)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	if jobs := f.overtakenInHook(t, types.MergePatchType); len(jobs) > 0 {
+		t.Errorf("a hook of the overtaken run is there: %v", jobs)
+	}
+	if !started.Load() {
+		t.Error("the newer run has not changed the version of the hook")
 	}
 }
 

@@ -3,6 +3,7 @@ package apiserver_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -19,9 +20,12 @@ var ownershipCases = map[string]func(*testing.T, *fixture){
 	"from-kubectl":        fromKubectl,
 	"immutable":           immutable,
 	"recreated":           recreatedCase,
+	"recreate-refused":    recreateRefused,
+	"recreate-bound":      recreateBound,
 	"unchanged-no-write":  unchangedNoWrite,
 	"retried":             retried,
 	"mistyped":            mistyped,
+	"invalid-and-moving":  invalidAndMoving,
 	"unchanged-but-taken": unchangedButTaken,
 }
 
@@ -105,6 +109,35 @@ func recreatedCase(t *testing.T, f *fixture) {
 	f.feeds(t, "b")
 }
 
+// recreateRefused: what could not be created again is not deleted.
+func recreateRefused(t *testing.T, f *fixture) {
+	const allowed = "slipway-ci.github.io/recreate: allowed"
+	f.overlay(t, immutableMap("a", allowed))
+	f.run(t).wantCode(t, 0)
+	f.overlay(t, immutableMap("b", allowed)+"  not a key: x\n")
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "field is immutable when `immutable` is set", "a valid config key must consist of", "; mend the manifest (nothing was changed)")
+	f.feeds(t, "a")
+}
+
+// recreateBound: a service that has its address cannot be tried beside itself;
+// a binding says of no field that it is immutable.
+func recreateBound(t *testing.T, f *fixture) {
+	const allowed = "  annotations: {slipway-ci.github.io/recreate: allowed}\n"
+	fixed := strings.Replace(service, "spec:\n", allowed+"spec:\n  clusterIP: 10.0.0.77\n", 1)
+	binding := "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata:\n  name: feeds\n" + allowed +
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: a}\nsubjects: [{kind: ServiceAccount, name: feeds}]\n"
+	f.overlay(t, fixed, binding)
+	f.run(t).wantCode(t, 0)
+	f.overlay(t, strings.Replace(fixed, ".77", ".78", 1)+"    nodePort: 80\n", strings.Replace(binding, "name: a", "name: b", 1))
+	f.run(t).wantCode(t, step.ExitBadInput)
+	f.overlay(t, strings.Replace(fixed, ".77", ".78", 1), strings.Replace(binding, "name: a", "name: b", 1))
+	out := f.run(t)
+	out.wantCode(t, 0)
+	out.has(t, "service/feed-agg recreated", "rolebinding.rbac.authorization.k8s.io/feeds recreated")
+}
+
 // unchangedNoWrite: what the API server's own audit log has of a deploy that
 // changes nothing. It does not even try to write.
 func unchangedNoWrite(t *testing.T, f *fixture) {
@@ -181,4 +214,26 @@ func mistyped(t *testing.T, f *fixture) {
 	out := f.run(t)
 	out.wantCode(t, step.ExitBadInput)
 	out.has(t, ".data.feeds: expected string", "mend the manifest (nothing was changed)")
+}
+
+// invalidAndMoving: what others write while it is tried is tried all the same.
+func invalidAndMoving(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), configMap("other", "a"))
+	f.run(t).wantCode(t, 0)
+	var n atomic.Int32
+	proxy := newProxy(t, f.server)
+	f.env["WORKSPACE_KUBECONFIG_PATH"] = through(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("dryRun") != "" && strings.HasSuffix(r.URL.Path, "/feeds") && n.Add(1) <= 3 {
+			f.edit(t, "controller", fmt.Sprint(n.Load()))
+			f.edit(t, "controller", "a") // what it says is as it was
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	f.overlay(t, configMap("feeds", "a")+"  not a key: x\n", configMap("other", "b"))
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "a valid config key must consist of", "nothing was changed")
+	if n.Load() < 4 {
+		t.Errorf("it was tried %d times, want 4", n.Load())
+	}
 }

@@ -23,6 +23,7 @@ var pruneCases = map[string]func(*testing.T, *fixture){
 	"another-deploys":      anotherDeploys,
 	"delete-verb":          deleteVerb,
 	"delete-without":       deleteWithout,
+	"delete-by-image":      deleteByImage,
 	"deleted-stays-so":     deletedStaysSo,
 	"pruned-out-of-render": prunedKindGone,
 }
@@ -220,6 +221,18 @@ func deleteVerb(t *testing.T, f *fixture) {
 func deleteWithout(t *testing.T, f *fixture) {
 	f.env["PARAM_VERB"] = "delete"
 	f.run(t).want(t, step.ExitBadInput, "deploy: there is no deploy delete-without in namespace delete-without: configmap/slipway-deploy-delete-without does not exist")
+}
+
+// deleteByImage: where nobody gave the deploy a name, its image finds it.
+func deleteByImage(t *testing.T, f *fixture) {
+	delete(f.env, "PARAM_NAME")
+	f.env["PARAM_TIMEOUT"] = "1s"
+	f.overlay(t, deployment)
+	f.run(t, "feed-agg=r.test/feed-agg@"+digest).wantCode(t, step.ExitNotReady)
+	f.env["PARAM_TIMEOUT"] = "1m"
+	f.env["PARAM_VERB"] = "delete"
+	delete(f.env, "PARAM_OVERLAY")
+	f.run(t, "r.test/feed-agg@"+digest).want(t, 0, "deploy feed-agg in namespace delete-by-image: 1 objects deleted")
 }
 
 func deletedStaysSo(t *testing.T, f *fixture) {

@@ -14,9 +14,11 @@ import (
 
 var verbCases = map[string]func(*testing.T, *fixture){
 	"diff":            diffVerb,
+	"diff-refuses":    diffRefuses,
 	"render":          renderVerb,
 	"rollback":        rollbackVerb,
 	"rollback-wrong":  rollbackWrong,
+	"rollback-fields": rollbackFields,
 	"hooks":           hooksCase,
 	"hook-fails":      hookFails,
 	"kubeconfig-else": contextElse,
@@ -32,6 +34,22 @@ func diffVerb(t *testing.T, f *fixture) {
 	out.has(t, "configmap/feeds would be configured", "-  feeds: a\n+  feeds: b\n", "configmap/new would be created", "configmap/gone would be pruned")
 	f.feeds(t, "a")
 	f.wantThere(t, "feeds gone")
+}
+
+// diffRefuses: what apply refuses before it writes, diff refuses as well.
+func diffRefuses(t *testing.T, f *fixture) {
+	f.env["PARAM_VERB"] = "diff"
+	f.overlay(t, configMap("feeds", "a"), hook("migrate", "before"))
+	f.run(t).has(t, "job.batch/migrate-", "would run, a hook")
+	f.overlay(t, configMap("feeds", "a"), strings.Replace(hook("migrate", "before"), "Never", "Always", 1))
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "spec.template.spec.restartPolicy: Required value")
+	definition := strings.ReplaceAll(definition, "slipway.test", "diff.slipway.test")
+	f.overlay(t, definition, "apiVersion: diff.slipway.test/v1\nkind: Feed\nmetadata:\n  name: news\nspec:\n  url: 5\n")
+	out = f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "its definition in the same overlay does not allow it: spec.url in body must be of type string")
 }
 
 func renderVerb(t *testing.T, f *fixture) {
@@ -75,6 +93,22 @@ func rollbackVerb(t *testing.T, f *fixture) {
 	f.overlay(t, configMap("feeds", "4"))
 	f.run(t).wantCode(t, 0)
 	f.feeds(t, "4")
+}
+
+// rollbackFields: images are set again in the fields that they were set in.
+func rollbackFields(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "feed-agg"))
+	f.args = []string{"--image-fields", "ConfigMap:data/feeds"}
+	for _, event := range []string{"1", "2"} {
+		f.place(event+"00", event)
+		f.run(t, "feed-agg=r.test/feed-agg:v"+event+"@"+digest).wantCode(t, 0)
+	}
+	f.args = nil
+	f.env["PARAM_VERB"] = "rollback"
+	f.place("", "back")
+	f.env["PARAM_REVISION"] = "commit-1"
+	f.run(t).wantCode(t, 0)
+	f.feeds(t, "r.test/feed-agg:v1@"+digest)
 }
 
 func rollbackWrong(t *testing.T, f *fixture) {
@@ -179,7 +213,9 @@ func contextElse(t *testing.T, f *fixture) {
 var waitCases = map[string]func(*testing.T, *fixture){
 	"custom-resource":  customResource,
 	"tolerated":        toleratedCase,
+	"tolerated-to-end": toleratedToTheEnd,
 	"schema-in-render": schemaInRender,
+	"types-of-served":  typesOfServed,
 	"not-waited-for":   notWaitedFor,
 }
 
@@ -217,6 +253,28 @@ func toleratedCase(t *testing.T, f *fixture) {
 	out.has(t, "job.batch/report has failed, which is tolerated")
 }
 
+// toleratedToTheEnd: an object that is waited for until the time is over, and
+// is tolerated, keeps nothing from being done that comes after waiting.
+func toleratedToTheEnd(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"), configMap("gone", "a"))
+	f.run(t).wantCode(t, 0)
+	f.place("2100-01-01T00:00:00Z", "b")
+	f.env["PARAM_TIMEOUT"] = "2s"
+	f.overlay(t, configMap("feeds", "a"), strings.Replace(hook("report", "x"), "hook: x", "wait: tolerated", 1), hook("smoke", "verify"))
+	d := f.start(t)
+	d.until(t, "1 of 2 objects are ready after")
+	d.until(t, "started, a hook (verify)")
+	f.finish(t, "smoke", batchv1.JobComplete)
+	out := d.wait(t)
+	out.wantCode(t, 0)
+	out.has(t, "job.batch/report is not ready, which is tolerated", "configmap/gone pruned")
+	f.wantThere(t, "feeds")
+	inventory, err := f.admin.CoreV1().ConfigMaps(f.namespace).Get(t.Context(), "slipway-deploy-"+f.namespace, metav1.GetOptions{})
+	if err != nil || strings.Count(inventory.Data["inventory"], `"event": "b"`) != 2 {
+		t.Errorf("the run is not in the history: %v, %s", err, inventory.Data["inventory"])
+	}
+}
+
 func notWaitedFor(t *testing.T, f *fixture) {
 	f.overlay(t, strings.Replace(hook("report", "x"), "hook: x", "wait: none", 1))
 	f.run(t).wantCode(t, 0)
@@ -233,7 +291,26 @@ func schemaInRender(t *testing.T, f *fixture) {
 	f.wantThere(t, "")
 }
 
-var secretCases = map[string]func(*testing.T, *fixture){"secrets": secrets, "secret-conflict": secretConflict}
+// typesOfServed: of what is for a namespace that comes along, the API server
+// checks the names and types of fields before it misses the namespace.
+func typesOfServed(t *testing.T, f *fixture) {
+	delete(f.env, "PARAM_NAMESPACE")
+	const namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: types-of-served-2\n"
+	at := func(manifest string) string {
+		return strings.Replace(manifest, "metadata:\n", "metadata:\n  namespace: types-of-served-2\n", 1)
+	}
+	f.overlay(t, namespace, at(configMap("feeds", "a")), at(service), at(strings.Replace(deployment, "spec:\n", "spec:\n  replica: 1\n", 1)))
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "deployment.apps/feed-agg in namespace types-of-served-2: ", ".spec.replica: field not declared in schema; mend the manifest", "nothing was changed")
+	if _, err := f.admin.CoreV1().Namespaces().Get(t.Context(), "types-of-served-2", metav1.GetOptions{}); err == nil {
+		t.Error("the namespace was written")
+	}
+	f.overlay(t, namespace, at(configMap("feeds", "a")), at(service), at(strings.Replace(secret, "VALUE", "hunter2", 1)))
+	f.run(t).wantCode(t, 0)
+}
+
+var secretCases = map[string]func(*testing.T, *fixture){"secrets": secrets, "secret-conflict": secretConflict, "secret-mistyped": secretMistyped}
 
 const secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\nstringData:\n  token: VALUE\n"
 
@@ -289,5 +366,18 @@ func secretConflict(t *testing.T, f *fixture) {
 	out.has(t, `field .data.token has a conflict with "kubectl-edit" using v1, which has set it to (masked)`)
 	if strings.Contains(out.stderr, "Ynkt") || strings.Contains(out.stderr, "by-hand") {
 		t.Errorf("a secret is printed:\n%s", out.stderr)
+	}
+}
+
+// secretMistyped: what is no text is a secret nevertheless, in the API server's
+// answer too.
+func secretMistyped(t *testing.T, f *fixture) {
+	for _, value := range []string{"12345678", "{deep: 12345678}", "[12345678]"} {
+		f.overlay(t, strings.Replace(secret, "VALUE", value, 1))
+		out := f.run(t)
+		out.wantCode(t, step.ExitBadInput)
+		if strings.Contains(out.stderr, "12345678") {
+			t.Errorf("a secret is printed:\n%s", out.stderr)
+		}
 	}
 }

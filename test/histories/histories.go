@@ -116,6 +116,15 @@ const deployName = "app"
 // Run runs the history that seed stands for. What it finds wrong fails t, with
 // all that happened.
 func Run(t testing.TB, backend Backend, seed uint64) Stats {
+	stats, err := Try(t, backend, seed)
+	if err != nil {
+		t.Error(err)
+	}
+	return stats
+}
+
+// Try is Run, but returns what it finds wrong.
+func Try(t testing.TB, backend Backend, seed uint64) (Stats, error) {
 	h := &history{
 		t: t, backend: backend, namespace: fmt.Sprintf("history-%d", seed),
 		rand:    rand.New(rand.NewPCG(seed, 1)),
@@ -137,13 +146,14 @@ func Run(t testing.TB, backend Backend, seed uint64) Stats {
 		h.wrong("the last run, undisturbed, fails: %v", last.err)
 	}
 	h.checkExactly(last.wants)
-	if len(h.failures) > 0 {
-		t.Errorf("seed %d:\n%s\n\nwhat happened:\n%s", seed, strings.Join(h.failures, "\n"), strings.Join(h.trace, "\n"))
-		for _, r := range h.runs {
-			t.Logf("%s (event %s of %d, overrides %q, wants %v): %v\n%s", r.name, r.event, r.time, r.overrides, r.wants, r.err, r.log.String())
-		}
+	if len(h.failures) == 0 {
+		return h.stats, nil
 	}
-	return h.stats
+	var runs strings.Builder
+	for _, r := range h.runs {
+		fmt.Fprintf(&runs, "%s (event %s of %d, overrides %q, wants %v): %v\n%s", r.name, r.event, r.time, r.overrides, r.wants, r.err, r.log.String())
+	}
+	return h.stats, fmt.Errorf("seed %d:\n%s\n\nwhat happened:\n%s\n\n%s", seed, strings.Join(h.failures, "\n"), strings.Join(h.trace, "\n"), runs.String())
 }
 
 // wants is a random overlay: some of five ConfigMaps, with one of two values,

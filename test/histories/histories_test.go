@@ -1,6 +1,7 @@
 package histories_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 
@@ -33,4 +34,22 @@ func TestRandomHistories(t *testing.T) {
 		}
 	})
 	t.Log(total)
+	// What the promises are about has to happen, and often.
+	if total.Overtaken < total.Histories/2 || total.Killed < total.Histories/8 || total.Takeovers < total.Histories/8 {
+		t.Errorf("the histories have too little in them: %s", total)
+	}
+}
+
+// TestOracle: where the API server takes writes unconditionally, an older run
+// overwrites a newer one, and the oracle says so.
+func TestOracle(t *testing.T) {
+	t.Parallel()
+	const most = 300
+	for seed := range uint64(most) {
+		if _, err := histories.Try(t, histories.NewUnconditionalFake(), seed); err != nil {
+			t.Logf("seed %d: %v", seed, strings.SplitN(err.Error(), "\n", 3)[1])
+			return
+		}
+	}
+	t.Errorf("%d histories without conditions on writes, and nothing is found wrong", most)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -76,6 +77,10 @@ func (h *history) check() {
 	}
 }
 
+// deployedMeanwhile is how a run is refused that overrides another than the one
+// that it finds, with the event of that.
+var deployedMeanwhile = regexp.MustCompile(`this overrides \S+, but event (\S+) of `)
+
 // checkExactly checks, when all is over, that the cluster has what is wanted
 // and nothing else of the deploy's, and how each run ended.
 func (h *history) checkExactly(wants map[string]string) {
@@ -95,6 +100,10 @@ func (h *history) checkExactly(wants map[string]string) {
 			h.wrong("%s fails: %v", r.name, r.err)
 		default:
 			h.stats.Overtaken++
+			// What a run that overrides finds of its own event is its own work.
+			if found := deployedMeanwhile.FindStringSubmatch(r.err.Error()); found != nil && (found[1] == r.event || strings.HasSuffix(found[1], "+"+r.event)) {
+				h.wrong("%s repeats a run that overrides %s and was begun, and is refused: %v", r.name, r.overrides, r.err)
+			}
 		}
 	}
 }
