@@ -50,11 +50,13 @@ func (m *modVersion) parts() []string {
 	for _, kind := range slices.Backward(kinds) {
 		whole.files = append(whole.files, m.version+kind)
 	}
-	paths := whole.paths()
-	parts := append(paths[1:], paths[0])
-	whole.root = nextOf(m.root)
-	paths = whole.paths()
-	return append(append(parts, paths[1:]...), paths[0])
+	next := whole
+	next.root = nextOf(m.root)
+	var parts []string
+	for _, paths := range [][]string{whole.paths(), next.paths()} {
+		parts = slices.Concat(parts, paths[1:], paths[:1])
+	}
+	return parts
 }
 
 // mark tells versions with more or other content apart.
