@@ -11,9 +11,10 @@ import (
 )
 
 // skaffoldFields are the names in skaffold v2.24.0's schema v4beta14
-// (pkg/skaffold/schema/latest/config.go): KanikoArtifact, KanikoCache,
-// ClusterDetails and TagPolicy.
+// (pkg/skaffold/schema/latest/config.go): what a build goes by of Artifact, and
+// KanikoArtifact, KanikoCache, ClusterDetails and TagPolicy.
 var skaffoldFields = strings.Fields(`
+context image requires
 buildArgs buildContextCompressionLevel cache cleanup contextSubPath copyMaxRetries copyTimeout destination digestFile
 dockerfile env force ignorePaths image imageFSExtractRetry imageNameWithDigestFile imagePullSecret initImage insecure
 insecurePull insecureRegistry label logFormat logTimestamp ociLayoutPath pushRetry registryCertificate registryMirror
@@ -33,7 +34,7 @@ var (
 	paramWord = regexp.MustCompile("(?:params?|workspaces?) ((?:`[a-z-]+`(?:, | and )?)+)")
 )
 
-// docs/skaffold.md has each field once, with tests that exist and with params
+// docs/skaffold.md has each field of each type once, with tests that exist and with params
 // and workspaces that do.
 func TestEveryFieldOfSkaffoldHasAPlace(t *testing.T) {
 	t.Parallel()
