@@ -117,10 +117,7 @@ func TestDamageGoesFromTheNextGenerationToo(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
 	held := openHeld(t, volume)
-	modules, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	modules := openModules(t, volume)
 	name := strings.Repeat("0", 64) + "-d"
 	object(t, held.Path(), name, 100, time.Hour)
 	id := module.Version{Path: "example.com/files", Version: "v1.0.0"}

@@ -69,6 +69,15 @@ func openHeld(t *testing.T, volume string) *gocache.Held {
 	return held
 }
 
+func openModules(t *testing.T, volume string) *gocache.Held {
+	t.Helper()
+	held, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
@@ -132,10 +141,7 @@ func TestTidyingThatIsCutOff(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
 	held := openHeld(t, volume)
-	modules, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	modules := openModules(t, volume)
 	old := object(t, held.Path(), "00old-d", 2<<20, 48*time.Hour)
 	object(t, held.Path(), "01new-d", 1<<20, time.Hour)
 	id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
@@ -161,10 +167,7 @@ func TestTidyingThatIsCutOff(t *testing.T) {
 	if err := unix.Flock(int(trash.Fd()), unix.LOCK_EX); err != nil { // who has it goes on after End
 		t.Fatal(err)
 	}
-	next, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := openModules(t, volume)
 	if got, err := dirhash.HashDir(filepath.Join(next.Path(), id.String()), id.String(), dirhash.Hash1); err != nil || got != sum {
 		t.Errorf("the module is %s, %v, and was %s", got, err, sum)
 	}

@@ -16,10 +16,7 @@ import (
 func TestAModuleThatGoSumDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
-	held, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	held := openModules(t, volume)
 	id, other := module.Version{Path: "example.com/lib", Version: "v1.0.0"}, module.Version{Path: "example.com/other", Version: "v1.0.0"}
 	sum := download(t, held.Path(), id)
 	download(t, held.Path(), other)
@@ -28,10 +25,7 @@ func TestAModuleThatGoSumDoesNotKnow(t *testing.T) {
 	if different, _ := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: sum}, {Version: other}, {Version: module.Version{Path: "example.com/absent", Version: "v1.0.0"}, Files: wrong}}, ""); len(different) > 0 {
 		t.Errorf("different are %v", different)
 	}
-	another, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	another := openModules(t, volume)
 	for name, sum := range map[string]gocache.Sum{"files": {Version: id, Files: wrong}, "go.mod": {Version: id, Files: sum, Mod: wrong}} {
 		if different, removed := gocache.UseModules(held, []gocache.Sum{sum}, ""); len(different) != 1 || removed || !exists(filepath.Join(held.Path(), id.String())) {
 			t.Errorf("%s: different are %v, removed %t, under another build", name, different, removed)
@@ -61,10 +55,7 @@ func TestAModuleThatGoSumDoesNotKnow(t *testing.T) {
 func TestModulesGoByTheirLastUse(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
-	held, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	held := openModules(t, volume)
 	used, unused := module.Version{Path: "example.com/used", Version: "v1.0.0"}, module.Version{Path: "example.com/unused", Version: "v1.0.0"}
 	for _, id := range []module.Version{used, unused} {
 		download(t, held.Path(), id)
@@ -74,10 +65,7 @@ func TestModulesGoByTheirLastUse(t *testing.T) {
 	}
 	gocache.UseModules(held, []gocache.Sum{{Version: used}}, "")
 	tidy(t, volume, 70_000) // of which each takes about 37,000
-	next, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := openModules(t, volume)
 	if next.Path() == held.Path() {
 		t.Fatal("nothing was trimmed")
 	}
@@ -98,10 +86,7 @@ func TestModulesGoByTheirLastUse(t *testing.T) {
 func TestClonesGoFirst(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
-	held, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	held := openModules(t, volume)
 	id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
 	download(t, held.Path(), id)
 	pack := filepath.Join(held.Path(), "cache/vcs/0123/objects/pack")
@@ -111,10 +96,7 @@ func TestClonesGoFirst(t *testing.T) {
 	if said := tidy(t, volume, 1<<20); !strings.Contains(said, "go-mod 1.0") || !strings.HasSuffix(said, "; removing 1.061MB") {
 		t.Errorf("the log says %q", said)
 	}
-	next, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := openModules(t, volume)
 	if !exists(filepath.Join(next.Path(), id.String())) || exists(filepath.Join(next.Path(), "cache/vcs")) {
 		t.Error("not the clones went, but the module")
 	}
@@ -125,10 +107,7 @@ func TestClonesGoFirst(t *testing.T) {
 func TestCachesThatCannotBeKeptInPart(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
-	held, err := gocache.OpenHeld(volume, gocache.GoMod, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	held := openModules(t, volume)
 	id, old := module.Version{Path: "example.com/lib", Version: "v1.0.0"}, module.Version{Path: "example.com/old", Version: "v1.0.0"}
 	download(t, held.Path(), id)
 	download(t, held.Path(), old)

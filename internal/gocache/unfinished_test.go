@@ -39,10 +39,7 @@ func TestHalfAModuleIsFoundAfterABuildThatDidNotEndWell(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
-			held, err := gocache.OpenHeld(t.TempDir(), gocache.GoMod, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			held := openModules(t, t.TempDir())
 			id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
 			sum := download(t, held.Path(), id)
 			file := filepath.Join(held.Path(), id.String(), "lib.go")
