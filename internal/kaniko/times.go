@@ -3,7 +3,6 @@ package kaniko
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -19,12 +19,20 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
 
 	"github.com/slipway-ci/slipway/internal/plan"
 )
 
 // epoch stands for every time in an image that has none.
 var epoch = time.Unix(0, 0).UTC()
+
+// Layers are compressed in blocks of gzipBlock bytes, of which at most
+// maxGzipBlocks are in memory.
+const (
+	gzipBlock     = 1 << 20
+	maxGzipBlocks = 4
+)
 
 // forgetTimes makes the one image of the plan's layout the same for the same
 // content: its new layers' files and its config lose their times.
@@ -34,7 +42,7 @@ var epoch = time.Unix(0, 0).UTC()
 // that no registry has.
 func forgetTimes(p *plan.Plan) error {
 	layout, blobs := p.Layout, filepath.Join(p.Layout, "blobs", "sha256")
-	level := gzip.BestSpeed
+	level := pgzip.BestSpeed
 	if given, err := strconv.Atoi(p.Compression); err == nil {
 		level = given
 	}
@@ -140,12 +148,17 @@ func codec(mediaType types.MediaType, in io.Reader, out io.Writer, level int) (i
 		writer, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
 		return reader.IOReadCloser(), writer, err
 	}
-	reader, err := gzip.NewReader(in)
+	// It decompresses and compresses at the same time, each on cores of its own.
+	// What it writes depends on the size of its blocks, not on their number.
+	reader, err := pgzip.NewReader(in)
 	if err != nil {
 		return nil, nil, err
 	}
-	writer, err := gzip.NewWriterLevel(out, level)
-	return reader, writer, err
+	writer, err := pgzip.NewWriterLevel(out, level)
+	if err != nil {
+		return nil, nil, err
+	}
+	return reader, writer, writer.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0), maxGzipBlocks))
 }
 
 func copyWithoutTimes(to io.Writer, from io.Reader) error {

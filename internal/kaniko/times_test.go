@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"io"
+	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -187,5 +189,49 @@ func TestTimesInZstandardLayersAreForgotten(t *testing.T) {
 	}
 	if header, err := tar.NewReader(content).Next(); err != nil || !header.ModTime.Equal(epoch) {
 		t.Errorf("got %+v, %v", header, err)
+	}
+}
+
+func TestALayerIsTheSameHoweverManyCoresCompressIt(t *testing.T) {
+	var content bytes.Buffer
+	archive := tar.NewWriter(&content)
+	text := make([]byte, 5*gzipBlock+123)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range text {
+		text[i] = byte(random.IntN(7))
+	}
+	if err := archive.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(text))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := archive.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	digests := map[v1.Hash][]int{}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, cores := range []int{1, 2, 9} {
+		runtime.GOMAXPROCS(cores)
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := builtOf(t, time.Unix(1, 0), layerAt(t, "base", time.Unix(1, 0)), layer)
+		if err := forgetTimes(p); err != nil {
+			t.Fatal(err)
+		}
+		img := onlyImage(t, p.Layout)
+		if err := validate.Image(img); err != nil {
+			t.Fatal(err)
+		}
+		digest, err := img.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[digest] = append(digests[digest], cores)
+	}
+	if len(digests) != 1 {
+		t.Errorf("images by the cores that compressed them: %v, want one image", digests)
 	}
 }
