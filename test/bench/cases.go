@@ -103,6 +103,9 @@ func (s selection) jobs() ([]job, error) {
 			}
 		}
 	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("nothing to run: none of the contenders %v has the cases %v with the apps %v", with, kinds, sizes)
+	}
 	return jobs, nil
 }
 

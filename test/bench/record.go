@@ -22,6 +22,8 @@ type results struct {
 	// that no line of source is ever built twice.
 	Attempts map[string]int `json:"attempts"`
 	Records  []record       `json:"records"`
+	// Failures are runs that failed and were done again.
+	Failures []record `json:"failures,omitempty"`
 
 	file string
 }
@@ -122,11 +124,54 @@ func (r *results) save() error {
 	return step.WriteFile(r.file, append(content, '\n'), 0o644)
 }
 
-// add keeps a record, in the place of one of the same job that failed.
-func (r *results) add(done record) error {
-	r.Records = slices.DeleteFunc(r.Records, func(old record) bool { return old.job == done.job })
+// add keeps a record, in the place of one of the same job that failed, and
+// returns it as it is once it is compared with the others.
+func (r *results) add(done record) (record, error) {
+	r.Records = slices.DeleteFunc(r.Records, func(old record) bool {
+		if old.job == done.job {
+			r.Failures = append(r.Failures, old)
+		}
+		return old.job == done.job
+	})
 	r.Records = append(r.Records, done)
-	return r.save()
+	r.compare()
+	return r.Records[len(r.Records)-1], r.save()
+}
+
+// compare fails all runs of a source of which they have built more than one
+// program: all build with the same flags, and nobody knows who is right.
+func (r *results) compare() {
+	type built struct {
+		app string
+		of  source
+	}
+	first := map[built]*record{}
+	for i := range r.Records {
+		one := &r.Records[i]
+		if one.Binary == "" {
+			continue
+		}
+		other, ok := first[built{one.App, one.Source}]
+		if !ok {
+			first[built{one.App, one.Source}] = one
+			continue
+		}
+		if other.Binary != one.Binary {
+			one.OK, one.Problem = false, fmt.Sprintf("the program is %.12s, and %.12s where %s built the same source", one.Binary, other.Binary, other.job)
+			other.OK, other.Problem = false, fmt.Sprintf("the program is %.12s, and %.12s where %s built the same source", other.Binary, one.Binary, one.job)
+		}
+	}
+}
+
+// failed counts the runs that went wrong, also where a later one did not.
+func (r *results) failed(contender, app, kind string) int {
+	n := 0
+	for _, rec := range slices.Concat(r.Failures, r.Records) {
+		if !rec.OK && rec.Contender == contender && rec.App == app && rec.Case == kind {
+			n++
+		}
+	}
+	return n
 }
 
 // done says whether the job needs no running any more.

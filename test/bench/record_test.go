@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -23,10 +24,10 @@ func TestResultsGoOnWhereTheyStopped(t *testing.T) {
 			t.Fatalf("attempt %d, %v", n, err)
 		}
 	}
-	if err := r.add(record{job: good, OK: true}); err != nil {
+	if _, err := r.add(record{job: good, OK: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.add(record{job: bad, Problem: "it broke"}); err != nil {
+	if _, err := r.add(record{job: bad, Problem: "it broke"}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -40,11 +41,14 @@ func TestResultsGoOnWhereTheyStopped(t *testing.T) {
 	if n, err := r.attempt(bad); n != 2 || err != nil {
 		t.Errorf("the second attempt is the %d., %v", n, err)
 	}
-	if err := r.add(record{job: bad, OK: true}); err != nil {
+	if _, err := r.add(record{job: bad, OK: true}); err != nil {
 		t.Fatal(err)
 	}
 	if len(r.Records) != 2 || !r.done(bad) {
 		t.Errorf("a run that failed and was done again left %d records", len(r.Records))
+	}
+	if len(r.Failures) != 1 || r.Failures[0].Problem != "it broke" || r.failed("slipway", "small", "cold") != 1 {
+		t.Errorf("of the failure is kept %v", r.Failures)
 	}
 
 	for name, other := range map[string]struct {
@@ -79,7 +83,6 @@ func TestJobs(t *testing.T) {
 		// unchanged alone. Two of eight, thrice.
 		{"required", nil, 2*6 + 5*18 + 12 + 6 + 6},
 		{"narrowed", map[string]string{"CASE": "one-line", "APP": "small", "WITH": "slipway,floor", "RUNS": "2"}, 4},
-		{"no leaf", map[string]string{"CASE": "leaf-line", "APP": "small", "WITH": "slipway"}, 0},
 		{"no more runs than modules to add", map[string]string{"CASE": "one-dependency", "APP": "small", "WITH": "slipway", "RUNS": "99"}, len(dependencies)},
 	} {
 		s, err := selected(func(name string) string { return test.env[name] })
@@ -93,6 +96,7 @@ func TestJobs(t *testing.T) {
 	}
 	for name, env := range map[string]map[string]string{
 		"case": {"CASE": "hot"}, "app": {"APP": "huge"}, "contender": {"WITH": "make"}, "runs": {"RUNS": "0"}, "number": {"RUNS": "all"},
+		"combination": {"CASE": "leaf-line", "APP": "small"},
 	} {
 		s, err := selected(func(name string) string { return env[name] })
 		if err == nil {
@@ -124,18 +128,32 @@ func TestTheOrderIsTheSameAfterARestart(t *testing.T) {
 
 func TestAFastWrongBuildIsNoted(t *testing.T) {
 	t.Parallel()
-	src := source{Line: "a line"}
-	earlier := []record{{job: job{"floor", "small", "one-line", 1}, Source: src, Binary: "aaaa", OK: true}}
-	mine := record{job: job{"slipway", "small", "one-line", 1}, Source: src, Binary: "aaaa"}
-	if err := sameProgram(mine, earlier); err != nil {
-		t.Error(err)
-	}
-	mine.Binary = "bbbb"
-	if sameProgram(mine, earlier) == nil {
-		t.Error("another program passes")
-	}
-	mine.Source.Line = "another line"
-	if err := sameProgram(mine, earlier); err != nil {
-		t.Errorf("another source is compared: %v", err)
+	r := &results{file: filepath.Join(t.TempDir(), "bench.json")}
+	src, other := source{Line: "a line"}, source{Line: "another line"}
+	for _, test := range []struct {
+		contender string
+		src       source
+		binary    string
+		good      []string // contenders whose runs are good then
+	}{
+		{"slipway", src, "bbbb", []string{"slipway"}},
+		{"ko", other, "cccc", []string{"slipway", "ko"}},
+		// The first need not be right.
+		{"floor", src, "aaaa", []string{"ko"}},
+		{"skaffold-final", src, "aaaa", []string{"ko"}},
+	} {
+		done, err := r.add(record{job: job{test.contender, "small", "one-line", 1}, Source: test.src, Binary: test.binary, OK: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var good []string
+		for _, one := range r.Records {
+			if one.OK {
+				good = append(good, one.Contender)
+			}
+		}
+		if !slices.Equal(good, test.good) || done.OK != slices.Contains(good, test.contender) {
+			t.Errorf("after %s's %s the good runs are %v (%+v), want %v", test.contender, test.binary, good, done, test.good)
+		}
 	}
 }

@@ -67,7 +67,7 @@ func report(content []byte) (map[string]string, error) {
 	}
 	text.WriteString("\n## Where Slipway loses\n\n" + r.losses())
 	text.WriteString("\n## Where Slipway's time goes\n\nOf the run in the middle, by the times that Tekton's entrypoint leaves: seconds from\none start to the next.\n\n" + r.phases())
-	text.WriteString("\n## Runs that failed\n\n" + r.failures())
+	text.WriteString("\n## Runs that failed\n\n" + r.failures() + "\n" + r.compared())
 	text.WriteString("\n" + method)
 	files["README.md"] = text.String()
 	return files, nil
@@ -148,22 +148,39 @@ func compiled(r record) *float64 {
 // ours are what this repository brings.
 var ours = []string{"slipway", "slipway-one-pod"}
 
-// losses lists what was faster than Slipway. The floor is no contender.
+// compared says how much of what was built others have built too.
+func (r *results) compared() string {
+	good, compared := 0, 0
+	for _, one := range r.Records {
+		if !one.OK || one.Binary == "" {
+			continue
+		}
+		good++
+		if slices.ContainsFunc(r.Records, func(other record) bool {
+			return other.OK && other.Contender != one.Contender && other.App == one.App && other.Source == one.Source && other.Binary == one.Binary
+		}) {
+			compared++
+		}
+	}
+	return fmt.Sprintf("Of %d runs that went well, %d built a source that another contender built as well: the same\nprogram, to the byte.\n", good, compared)
+}
+
+// losses lists what cost others less than it costs Slipway. The floor is no contender.
 func (r *results) losses() string {
 	var lines []string
 	for _, app := range appNames {
 		for _, kind := range caseNames {
 			for _, what := range []struct {
-				name  string
-				value func(record) *float64
-			}{{"build", build}, {"end to end", total}} {
+				name, unit string
+				value      func(record) *float64
+			}{{"build", "s", build}, {"end to end", "s", total}, {"CPU", "s", cpu}, {"pulled", "MB", pulled}, {"pushed", "MB", pushed}} {
 				slipway := r.of("slipway", app, kind, what.value)
 				for _, contender := range contestantNames {
 					theirs := r.of(contender, app, kind, what.value)
 					if slices.Contains(ours, contender) || contender == "floor" || len(slipway) == 0 || len(theirs) == 0 || median(theirs) >= median(slipway) {
 						continue
 					}
-					lines = append(lines, fmt.Sprintf("- %s, %s, %s: %s takes %s s, Slipway %s s.\n", app, kind, what.name, contender, number(median(theirs)), number(median(slipway))))
+					lines = append(lines, fmt.Sprintf("- %s, %s, %s: %s takes %s %s, Slipway %s.\n", app, kind, what.name, contender, number(median(theirs)), what.unit, number(median(slipway))))
 				}
 			}
 		}
@@ -208,7 +225,7 @@ func (r *results) phasesOf(contender, app, kind string) (parts []string) {
 
 func (r *results) failures() string {
 	var lines []string
-	for _, rec := range r.Records {
+	for _, rec := range slices.Concat(r.Failures, r.Records) {
 		if !rec.OK {
 			lines = append(lines, fmt.Sprintf("- %s: %s\n", rec.job, rec.Problem))
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,11 @@ func TestGoals(t *testing.T) {
 			t.Errorf("%s: %q, not %q", g, got, want[g.String()])
 		}
 	}
+	r.Failures = append(r.Failures, record{job: job{"slipway", "small", "at-once-8", 1}, Problem: "it broke"})
+	at := slices.IndexFunc(goals, func(g goal) bool { return g.unfailing == "at-once-8" })
+	if got := goals[at].verdict(r, "small"); got != "0.90, missed: 1 runs failed" {
+		t.Errorf("with a failure among eight at once: %q", got)
+	}
 	if got := goals[0].verdict(r, "medium"); got != "not run" {
 		t.Errorf("medium was not run, and has %q", got)
 	}
@@ -91,7 +97,7 @@ func TestAReportSaysWhereSlipwayLoses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"- small, one-line, end to end: ko takes 13.0 s, Slipway 14.0 s.\n",
+		"- small, one-line, end to end: ko takes 13.0 s, Slipway 14.0.\n",
 		"- ko small cold 1: no such module\n",
 		"| ko | 1 | 3.0 | 13.0 |",
 		"**1 of 4 runs began while others",

@@ -45,7 +45,7 @@ func (b *bench) all(ctx context.Context, jobs []job) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", j, err)
 		}
-		if err := b.results.add(r); err != nil {
+		if r, err = b.results.add(r); err != nil {
 			return err
 		}
 		left = slices.DeleteFunc(left, func(l job) bool { return l == j })
@@ -208,7 +208,7 @@ func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, 
 	if used.in > 0 {
 		r.BytesPulled, r.BytesPushed = &used.in, &used.out
 	}
-	if err := s.check(ctx, &r, b.results.Records); err != nil {
+	if err := s.check(ctx, &r); err != nil {
 		r.Problem = err.Error()
 		return r, nil //nolint:nilerr // the record says so
 	}
@@ -216,9 +216,9 @@ func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, 
 	return r, s.save(ctx, state{Built: &src, Generation: s.state.Generation, Services: s.state.Services})
 }
 
-// check wants the app to answer with what its source says, and its program to
-// be the one that others have built from the same source.
-func (s *site) check(ctx context.Context, r *record, earlier []record) error {
+// check wants the app to answer with what its source says, and takes note of
+// its program.
+func (s *site) check(ctx context.Context, r *record) (err error) {
 	if err := flow.Eventually(ctx, 20*time.Second, "the answer of "+s.deployment(), func(ctx context.Context) error {
 		answer, err := s.Ask(ctx, s.namespace, s.deployment(), "/api/items")
 		if err != nil {
@@ -233,22 +233,8 @@ func (s *site) check(ctx context.Context, r *record, earlier []record) error {
 	}); err != nil {
 		return err
 	}
-	var err error
-	if r.Digest, r.Binary, err = s.rolledOut(ctx); err != nil {
-		return err
-	}
-	return sameProgram(*r, earlier)
-}
-
-// sameProgram compares with what others built of the same source: all build
-// with the same flags.
-func sameProgram(r record, earlier []record) error {
-	for _, other := range earlier {
-		if other.OK && other.App == r.App && other.Source == r.Source && other.Binary != r.Binary {
-			return fmt.Errorf("the program is %.12s, and %.12s where %s built the same source", r.Binary, other.Binary, other.job)
-		}
-	}
-	return nil
+	r.Digest, r.Binary, err = s.rolledOut(ctx)
+	return err
 }
 
 // known is nil for what is not known.
@@ -268,29 +254,35 @@ func (r record) summary() string {
 	return fmt.Sprintf("%s s, build %s s", figure(r.SecondsTotal), figure(r.SecondsBuild))
 }
 
-// estimate says how long the jobs will take, from what like ones took.
+// estimate says how long the jobs will take, from what like ones took: those of
+// the same contender, of any, or of any app. Warm-ups are not in it.
 func estimate(left []job, records []record) string {
 	var total time.Duration
-	unknown := 0
 	for _, j := range left {
-		var like []float64
-		for _, r := range records {
-			if r.OK && r.SecondsTotal != nil && r.Contender == j.Contender && r.App == j.App && r.Case == j.Case {
-				like = append(like, *r.SecondsTotal)
+		took := float64(unlike)
+		for _, like := range []func(record) bool{
+			func(r record) bool { return r.Case == j.Case },
+			func(r record) bool { return r.Case == j.Case && r.App == j.App },
+			func(r record) bool { return r.Case == j.Case && r.App == j.App && r.Contender == j.Contender },
+		} {
+			var all []float64
+			for _, r := range records {
+				if r.OK && r.SecondsTotal != nil && like(r) {
+					all = append(all, *r.SecondsTotal)
+				}
+			}
+			if len(all) > 0 {
+				took = median(all)
 			}
 		}
-		if len(like) == 0 {
-			unknown++
-			continue
-		}
-		total += time.Duration((median(like) + betweenRuns) * float64(time.Second))
+		total += time.Duration((took + betweenRuns) * float64(time.Second))
 	}
-	text := fmt.Sprintf("about %d min", int(total.Minutes()+0.5))
-	if unknown > 0 {
-		text += fmt.Sprintf(" and %d runs of kinds not seen yet", unknown)
-	}
-	return text
+	return fmt.Sprintf("about %d min", int(total.Minutes()+0.5))
 }
+
+// unlike is how many seconds a run is thought to take of a case that nobody has
+// run yet.
+const unlike = 60
 
 // betweenRuns is what a run takes beside its own time: to write the source, to
 // see the pipeline's end, to look at the image.

@@ -123,7 +123,7 @@ func (b *bench) several(ctx context.Context, s *site, j job, kind several, text 
 	r.Compiled = most(reports[1:])
 	for i, service := range services {
 		part := record{job: j, Source: sources[i]}
-		if err := service.check(ctx, &part, nil); err != nil {
+		if err := service.check(ctx, &part); err != nil {
 			r.Problem = fmt.Sprintf("service %d: %v", i+1, err)
 			return r, nil
 		}
@@ -149,15 +149,22 @@ func most(reports []flow.Report) *int {
 // rolled out. It asks for all runs with one question, so that watching eight
 // costs what watching one does.
 func rollOut(ctx context.Context, services []*site) (time.Duration, []flow.Report, error) {
-	start := time.Now()
 	s := services[0]
-	var runs []string
+	var commits []string
 	for _, service := range services {
-		commit, err := service.repo.Push(ctx, "bench")
+		commit, err := service.repo.Commit(ctx, "bench")
 		if err != nil {
 			return 0, nil, err
 		}
-		run, err := slipway{}.pipelineRun(service, commit)
+		commits = append(commits, commit)
+	}
+	start := time.Now()
+	var runs []string
+	for i, service := range services {
+		if err := service.repo.PushCommits(ctx); err != nil {
+			return 0, nil, err
+		}
+		run, err := slipway{}.pipelineRun(service, commits[i])
 		if err != nil {
 			return 0, nil, err
 		}

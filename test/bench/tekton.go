@@ -133,9 +133,12 @@ func (s *site) follow(ctx context.Context, make func(commit string) (*v1.Pipelin
 		return outcome{}, err
 	}
 	defer log.Close()
-	start := time.Now()
-	commit, err := s.repo.Push(ctx, "bench")
+	commit, err := s.repo.Commit(ctx, "bench")
 	if err != nil {
+		return outcome{}, err
+	}
+	start := time.Now()
+	if err := s.repo.PushCommits(ctx); err != nil {
 		return outcome{}, err
 	}
 	pipelineRun, err := make(commit)

@@ -89,13 +89,18 @@ func (r *Repository) Push(ctx context.Context, message string) (commit string, e
 	if commit, err = r.Commit(ctx, message); err != nil {
 		return "", err
 	}
+	return commit, r.PushCommits(ctx)
+}
+
+// PushCommits pushes what is committed to main, whatever was there before.
+func (r *Repository) PushCommits(ctx context.Context) error {
 	address, stop, err := r.cluster.forward(ctx, "git", "app=git", 8080)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer stop()
 	_, err = git(ctx, r.dir, "push", "--quiet", "--force", "http://"+address+"/"+r.name+".git", "main")
-	return commit, err
+	return err
 }
 
 // forward makes a port of one of the pods that selector selects reachable on
