@@ -90,6 +90,12 @@ func OpenHeld(volume string, name Name, minFree int64) (*Held, error) {
 			return nil, err
 		}
 		held, err := Hold(dir)
+		if err == nil {
+			if err = filesLock(dir); err != nil {
+				err = errors.Join(err, held.Release())
+				held = nil
+			}
+		}
 		if errors.Is(err, ErrNoLocks) {
 			return nil, fmt.Errorf("%s: %w, and go commands need them", volume, ErrNoLocks)
 		}

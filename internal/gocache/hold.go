@@ -61,10 +61,7 @@ func lock(dir string, how int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = flock(int(file.Fd()), how|unix.LOCK_NB)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EINVAL) {
-		err = ErrNoLocks
-	}
+	err = tryLock(file, how)
 	if err == nil {
 		// Whoever took it may have moved it between our open and our lock.
 		err = stillThere(file, dir)
@@ -73,6 +70,27 @@ func lock(dir string, how int) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), file.Close())
 	}
 	return file, nil
+}
+
+// tryLock locks a file or folder without waiting.
+func tryLock(file *os.File, how int) error {
+	err := flock(int(file.Fd()), how|unix.LOCK_NB)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EINVAL) {
+		return ErrNoLocks
+	}
+	return err
+}
+
+// filesLock is [ErrNoLocks] where the files of a folder cannot be locked, which
+// go commands do. Locks of folders say nothing of that: a network file system
+// leaves those to the kernel.
+func filesLock(dir string) error {
+	file, err := os.CreateTemp(dir, staging)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	return errors.Join(tryLock(file, unix.LOCK_EX), file.Close())
 }
 
 func stillThere(file *os.File, path string) error {

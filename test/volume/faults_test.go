@@ -58,6 +58,11 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 			"cache go-build is not used by this build: mkdir /workspace/cache/go-build: read-only file system",
 			"cache toolchains is not used by this build: ",
 		}},
+		{name: "no file locks", fault: func(t *testing.T, volume string) {
+			mountWithoutLocks(t, volume, s.mkdir(t, "behind"))
+		}, mended: unmount, says: []string{
+			"cache go-mod is not used by this build: ", "the file system has no file locks, and go commands need them",
+		}},
 		{name: "nobody may write", fault: func(t *testing.T, volume string) {
 			for _, name := range []string{"go-build", "go-mod", "bases"} {
 				setImmutable(t, filepath.Join(volume, name), true)
