@@ -57,6 +57,9 @@ func TestDependenciesCanBeAdded(t *testing.T) {
 				if !strings.Contains(string(out), dependencies[i].module+"\n") {
 					t.Error("the program does not import it")
 				}
+				if n := strings.Count(string(out), "\n"); size == "large" && n <= 1500 {
+					t.Errorf("it is of %d packages", n)
+				}
 			})
 		}
 	}

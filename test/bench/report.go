@@ -246,7 +246,7 @@ func (r *results) chart(app string) string {
 			if len(all) == 0 {
 				continue
 			}
-			row := bar{label: contender, total: median(all)}
+			row := bar{label: contender, total: median(all), least: slices.Min(all), most: slices.Max(all)}
 			if builds := r.of(contender, app, kind, build); len(builds) > 0 {
 				row.build = median(builds)
 			}
