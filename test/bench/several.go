@@ -202,7 +202,7 @@ func rollOut(ctx context.Context, services []*site) (time.Duration, []flow.Repor
 		return 0, nil, errors.Join(err, s.cancel(ctx, runs...))
 	}
 	if err := failed(ctx, s, runs); err != nil {
-		return 0, nil, err
+		return 0, nil, errors.Join(err, s.cancel(ctx, runs...))
 	}
 	var reports []flow.Report
 	for _, name := range runs {

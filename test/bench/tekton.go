@@ -173,8 +173,8 @@ func (s *site) follow(ctx context.Context, make func(commit string) (*v1.Pipelin
 	return done, err
 }
 
-// cancel ends runs that nobody follows any more: what is measured next must not
-// share the node with them.
+// cancel ends runs that nobody follows any more, and waits for their end: what
+// is measured next must not share the node with them.
 func (s *site) cancel(ctx context.Context, runs ...string) error {
 	var all []error
 	for _, name := range runs {
@@ -182,7 +182,10 @@ func (s *site) cancel(ctx context.Context, runs ...string) error {
 		_, err := s.Tekton.TektonV1().PipelineRuns(s.namespace).Patch(context.WithoutCancel(ctx), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		all = append(all, err)
 	}
-	return errors.Join(all...)
+	if err := errors.Join(all...); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return flow.Eventually(ctx, time.Minute, "the end of what was cancelled", func(ctx context.Context) error { return ended(ctx, s, runs) })
 }
 
 // emptyClaim removes the caches on the site's claim from the node's folder that
