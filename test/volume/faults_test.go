@@ -118,7 +118,12 @@ func TestABuildOnAVolumeWithAFault(t *testing.T) {
 			}
 		}},
 		{name: "half a module, as after a node's crash", fault: func(t *testing.T, volume string) {
-			if err := os.Truncate(filepath.Join(volume, "go-mod", library+"@v1.0.0", "library.go"), 10); err != nil {
+			module := filepath.Join(volume, "go-mod", library+"@v1.0.0")
+			if err := os.Truncate(filepath.Join(module, "library.go"), 10); err != nil {
+				t.Fatal(err)
+			}
+			// Extracted shortly before: a crash takes nothing that is older.
+			if err := os.Chtimes(module, time.Time{}, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 			// So that what uses it is compiled, and the mark of the build that ended there.
