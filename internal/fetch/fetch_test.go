@@ -236,8 +236,16 @@ func TestLogins(t *testing.T) {
 	})
 	t.Run("no file", func(t *testing.T) {
 		t.Parallel()
-		if _, _, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": host + "/app.git", "WORKSPACE_BASIC_AUTH_PATH": t.TempDir()}); err == nil || !strings.Contains(err.Error(), "needs a key of that name") {
+		workspace := t.TempDir()
+		write(t, filepath.Join(workspace, ".gitconfig"), "")
+		if _, _, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": host + "/app.git", "WORKSPACE_BASIC_AUTH_PATH": workspace}); err == nil || !strings.Contains(err.Error(), "needs a key of that name") {
 			t.Errorf("the error is %v", err)
+		}
+	})
+	t.Run("an optional secret that is not there", func(t *testing.T) {
+		t.Parallel()
+		if _, log, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": other + "/app.git", "WORKSPACE_BASIC_AUTH_PATH": t.TempDir()}); err != nil {
+			t.Errorf("%v\n%s", err, log)
 		}
 	})
 }
