@@ -192,11 +192,12 @@ func TestProxiesAreAskedInOrder(t *testing.T) {
 	t.Cleanup(absent.Close)
 	p := newProxy(t)
 	for proxies, ok := range map[string]bool{
-		absent.URL + "," + p.URL:           true,
-		"http://127.0.0.1:1|" + p.URL:      true,
-		p.URL + ",direct":                  true,
-		"http://127.0.0.1:1," + p.URL:      false,
-		"off," + absent.URL + "/," + p.URL: true,
+		absent.URL + "," + p.URL:      true,
+		"http://127.0.0.1:1|" + p.URL: true,
+		p.URL + ",direct":             true,
+		"http://127.0.0.1:1," + p.URL: false,
+		absent.URL + "/," + p.URL:     true,
+		"off," + p.URL:                false,
 	} {
 		f := p.fetcher(t)
 		f.Proxies = proxies

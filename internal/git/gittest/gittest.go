@@ -30,12 +30,14 @@ func Handler(t *testing.T, root, password string) http.Handler {
 	})
 }
 
-// Run runs git in a folder, and returns what it prints.
+// Run runs git in a folder, and returns what it prints. What it commits is of one
+// time, in a zone of its own.
 func Run(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
+		"GIT_AUTHOR_DATE=2026-01-02T03:04:05+0500", "GIT_COMMITTER_DATE=2026-01-02T03:04:05+0500",
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
