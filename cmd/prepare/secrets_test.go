@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/mod/module"
@@ -156,10 +157,12 @@ func TestPrivateModulesComeFromTheirRepositories(t *testing.T) {
 	for _, args := range [][]string{{"init", "--quiet"}, {"add", "."}, {"commit", "--quiet", "--message=x"}, {"tag", "v1.0.0"}} {
 		gittest.Run(t, w.path("git/lib.git"), args...)
 	}
+	var scheme atomic.Value
+	scheme.Store("http")
 	repositories := gittest.Handler(t, w.path("git"), password)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("go-get") == "1" {
-			_, _ = io.WriteString(rw, `<meta name="go-import" content="example.com/lib git https://example.com/lib.git">`)
+			fmt.Fprintf(rw, `<meta name="go-import" content="example.com/lib git %s://example.com/lib.git">`, scheme.Load())
 			return
 		}
 		repositories.ServeHTTP(rw, r)
@@ -172,6 +175,11 @@ func TestPrivateModulesComeFromTheirRepositories(t *testing.T) {
 	w.env["PARAM_GO_PRIVATE"], w.env["PARAM_GO_PROXY"] = host+"/*", ""
 
 	code, log := w.run(t)
+	if want := "https://example.com/lib?go-get=1 says that its repository is http://example.com/lib.git, and http is not fetched by: give it an https URL there, or name a module proxy that has it in the param go-private-proxy\n"; code != 3 || !strings.HasSuffix(log, want) {
+		t.Errorf("by http: exit code %d\n%s", code, log)
+	}
+	scheme.Store("https")
+	code, log = w.run(t)
 	if want := "bind the workspace git-credentials to a secret whose key .git-credentials has a line for https://example.com\n"; code != 3 || !strings.HasSuffix(log, want) {
 		t.Errorf("without a login: exit code %d\n%s", code, log)
 	}

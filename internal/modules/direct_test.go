@@ -229,6 +229,12 @@ func TestDirectIsWhatGoDownloads(t *testing.T) {
 		want("corp.example/"+name+"/sub", first, topic)
 	}
 
+	skewed := h.repository(t, "skewed", "corp.example/skewed")
+	before := skewed.commit(map[string]string{"x.go": goFile})
+	skewed.git("commit", "--quiet", "--allow-empty", "--date=2020-01-01T00:00:00Z", "--message=x")
+	skewed.git("rebase", "--quiet", "--committer-date-is-author-date", "--force-rebase", "HEAD~1")
+	want("corp.example/skewed", before)
+
 	upper := h.repository(t, "upper", "corp.example/Team/Lib")
 	upper.commit(map[string]string{"go.mod": "module corp.example/Team/Lib\n", "X.go": goFile}, "v1.2.3-RC1")
 	want("corp.example/Team/Lib", "v1.2.3-RC1")

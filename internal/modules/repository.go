@@ -53,7 +53,7 @@ type repository struct {
 	store   *filesystem.Storage
 	session transport.UploadPackSession
 	refs    *packp.AdvRefs
-	history bool // all commits are there, if not all that they have
+	history *time.Time // commits since then are there, if not all that they have; nil is none
 }
 
 func (r *repository) close() error {
@@ -119,7 +119,7 @@ func (r *repository) shallow(ctx context.Context, hash plumbing.Hash) (*object.C
 	if commit, err := r.peel(hash); err == nil && r.store.HasEncodedObject(commit.TreeHash) == nil {
 		return commit, nil
 	}
-	if err := r.fetch(ctx, []plumbing.Hash{hash}, 1, ""); err != nil {
+	if err := r.fetch(ctx, []plumbing.Hash{hash}, packp.DepthCommits(1), ""); err != nil {
 		return nil, err
 	}
 	return r.peel(hash)
@@ -151,25 +151,25 @@ func (r *repository) pseudoVersion(ctx context.Context, version string) (*object
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
-	commit, err := r.lookUp(revision, when)
-	if commit == nil && err == nil {
-		for _, tip := range r.tips() {
-			if strings.HasPrefix(tip.String(), revision) {
-				return r.shallow(ctx, tip)
-			}
+	for _, tip := range r.tips() {
+		if strings.HasPrefix(tip.String(), revision) {
+			return r.shallow(ctx, tip)
 		}
-		if err := r.fetchHistory(ctx); err != nil {
+	}
+	// All, where the commits after it have clocks that went before.
+	for _, since := range []time.Time{when, {}} {
+		if err := r.fetchHistory(ctx, since); err != nil && since.IsZero() {
 			return nil, err
 		}
-		commit, err = r.lookUp(revision, when)
+		commit, err := r.lookUp(revision, when)
+		if err != nil {
+			return nil, err
+		}
+		if commit != nil {
+			return r.shallow(ctx, commit.Hash)
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	if commit == nil {
-		return nil, step.BadInput(errAbsent{fmt.Errorf("no branch or tag has a commit %s of %s; push it, or require another version", revision, when.Format(time.RFC3339))})
-	}
-	return r.shallow(ctx, commit.Hash)
+	return nil, step.BadInput(errAbsent{fmt.Errorf("no branch or tag has a commit %s of %s; push it, or require another version", revision, when.Format(time.RFC3339))})
 }
 
 // lookUp finds a commit among those that are there; nil if it is not.
@@ -202,40 +202,50 @@ func (r *repository) tips() []plumbing.Hash {
 	return slices.Compact(tips)
 }
 
-// fetchHistory fetches every commit: alone, where the host gives commits without
-// their files and single ones by their names afterwards.
-func (r *repository) fetchHistory(ctx context.Context) error {
-	if r.history {
+// fetchHistory fetches the commits since a time, the zero time for all of them:
+// alone, where the host gives commits without their files and single ones by
+// their names afterwards.
+func (r *repository) fetchHistory(ctx context.Context, since time.Time) error {
+	can := r.refs.Capabilities
+	if !can.Supports(capability.DeepenSince) {
+		since = time.Time{}
+	}
+	if r.history != nil && !since.Before(*r.history) {
 		return nil
 	}
 	var filter packp.Filter
-	if can := r.refs.Capabilities; can.Supports(capability.Filter) && can.Supports(capability.AllowReachableSHA1InWant) {
+	if can.Supports(capability.Filter) && can.Supports(capability.AllowReachableSHA1InWant) {
 		filter = packp.FilterTreeDepth(0)
 	}
-	if err := r.fetch(ctx, r.tips(), 0, filter); err != nil {
+	if err := r.fetch(ctx, r.tips(), packp.DepthSince(since), filter); err != nil {
 		return err
 	}
-	r.history = true
+	r.history = &since
 	return nil
 }
 
-// fetch adds commits with as many generations as depth says, 0 for all, and what
-// they have but for what the filter leaves out.
-func (r *repository) fetch(ctx context.Context, wants []plumbing.Hash, depth int, filter packp.Filter) error {
+// fetch adds commits as far back as depth says, and what they have but for what
+// the filter leaves out.
+func (r *repository) fetch(ctx context.Context, wants []plumbing.Hash, depth packp.Depth, filter packp.Filter) error {
 	can := r.refs.Capabilities
 	request := packp.NewUploadPackRequestFromCapabilities(can)
 	request.Wants = wants
-	for name, use := range map[capability.Capability]bool{capability.NoProgress: true, capability.Shallow: depth > 0, capability.Filter: filter != ""} {
-		if use && can.Supports(name) {
+	uses := []capability.Capability{capability.NoProgress}
+	if !depth.IsZero() && can.Supports(capability.Shallow) {
+		request.Depth = depth
+		uses = append(uses, capability.Shallow, capability.DeepenSince)
+	}
+	if filter != "" {
+		request.Filter = filter
+		uses = append(uses, capability.Filter)
+	}
+	for _, name := range uses {
+		if can.Supports(name) {
 			if err := request.Capabilities.Set(name); err != nil {
 				return err
 			}
 		}
 	}
-	if request.Capabilities.Supports(capability.Shallow) {
-		request.Depth = packp.DepthCommits(depth)
-	}
-	request.Filter = filter
 
 	pack := &counted{}
 	stop := r.tell(pack)
