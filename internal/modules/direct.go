@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/docker/go-units"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
 	"golang.org/x/mod/modfile"
@@ -28,14 +32,38 @@ const gitCredentials = "git-credentials"
 type Direct struct {
 	// Credentials are for git hosts; those of Netrc are as well.
 	Credentials git.Credentials
-	// Folder is where repositories are while they are needed: one that no
-	// build sees.
+	// Folder is where repositories are while they are needed. None stays there.
 	Folder string
 	// Log is told what takes long.
 	Log func(format string, args ...any)
 	// PlainHTTP has hosts asked by http in place of https, for tests: no param
 	// and no source can say so.
 	PlainHTTP bool
+}
+
+// telling is how often the log hears of what takes long.
+const telling = 5 * time.Second
+
+// tell logs how many bytes of an answer are there, until it is stopped. received
+// may be nil.
+func (d *Direct) tell(asked *url.URL, received *atomic.Int64) (stop func()) {
+	if received == nil {
+		received = new(atomic.Int64)
+	}
+	done := make(chan struct{})
+	started, ticker := time.Now(), time.NewTicker(telling)
+	go func() {
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				d.Log("private modules: %s: %s in %.0f s", asked, units.BytesSize(float64(received.Load())), time.Since(started).Seconds())
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 // repositories are those that a fetch needs, each fetched once.

@@ -32,7 +32,7 @@ type gitHost struct {
 	*httptest.Server
 	root     string
 	password string                      // of the repositories and pages; "" for none
-	pages    map[string]string           // contents of go-import tags, by path with host
+	pages    sync.Map                    // contents of go-import tags, by path with host
 	answer   map[string]http.HandlerFunc // in place of all that, by host
 
 	mu   sync.Mutex
@@ -41,7 +41,7 @@ type gitHost struct {
 
 func newGitHost(t *testing.T) *gitHost {
 	t.Helper()
-	h := &gitHost{root: t.TempDir(), pages: map[string]string{}, answer: map[string]http.HandlerFunc{}}
+	h := &gitHost{root: t.TempDir(), answer: map[string]http.HandlerFunc{}}
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, given, ok := r.BasicAuth()
 		if ok {
@@ -59,7 +59,7 @@ func newGitHost(t *testing.T) *gitHost {
 		case r.URL.Query().Get("go-get") == "1" && given != h.password:
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Query().Get("go-get") == "1":
-			fmt.Fprintf(w, "<!DOCTYPE html><html><head><meta charset=utf-8><meta name='go-import' content='%s'></head><body>&nbsp;", h.pages[r.Host+strings.TrimSuffix(r.URL.Path, "/")])
+			fmt.Fprintf(w, "<!DOCTYPE html><html><head><meta charset=utf-8><meta name='go-import' content='%s'></head><body>&nbsp;", h.page(r.Host+strings.TrimSuffix(r.URL.Path, "/")))
 		case r.Host == "git.corp.example":
 			gittest.Handler(t, h.root, h.password).ServeHTTP(w, r)
 		default:
@@ -70,10 +70,21 @@ func newGitHost(t *testing.T) *gitHost {
 	return h
 }
 
+// page is what the page of a path says, or of what the path is below: GitLab
+// tells of the repository on the pages of all modules in it.
+func (h *gitHost) page(path string) string {
+	for ; path != "."; path = filepath.Dir(path) {
+		if content, ok := h.pages.Load(path); ok {
+			return content.(string)
+		}
+	}
+	return ""
+}
+
 // repository makes one with modules whose paths begin with prefix.
 func (h *gitHost) repository(t *testing.T, name, prefix string) *gitRepository {
 	t.Helper()
-	h.pages[prefix] = prefix + " git http://git.corp.example/" + name + ".git"
+	h.pages.Store(prefix, prefix+" git http://git.corp.example/"+name+".git")
 	dir := filepath.Join(h.root, name+".git")
 	gittest.Run(t, h.root, "init", "--quiet", "--initial-branch=main", dir)
 	return &gitRepository{t, dir}
@@ -240,17 +251,9 @@ func TestDirectIsWhatGoDownloads(t *testing.T) {
 	want("corp.example/Team/Lib", "v1.2.3-RC1")
 
 	folder := h.repository(t, "folder", "corp.example/folder")
-	h.pages["corp.example/folder"] += " src/go"
+	h.pages.Store("corp.example/folder", h.page("corp.example/folder")+" src/go")
 	folder.commit(map[string]string{"src/go/go.mod": "module corp.example/folder\n", "src/go/x.go": goFile, "LICENSE": "root\n"}, "src/go/v1.0.0")
 	want("corp.example/folder", "v1.0.0")
-
-	for path := range h.pages { // of a module below, as GitLab has it: the repository's
-		for _, id := range ids {
-			if strings.HasPrefix(id.Path, path+"/") && h.pages[id.Path] == "" {
-				h.pages[id.Path] = h.pages[path]
-			}
-		}
-	}
 
 	var wanted []modules.Module
 	all := h.oracle(t, ids...)
@@ -308,11 +311,18 @@ func timeOf(t *testing.T, file string) string {
 	return info.Time
 }
 
-// theModule is corp.example/lib@v1.0.0, as go.sum has it.
-func theModule(t *testing.T, h *gitHost) (*gitRepository, []modules.Module) {
+// theRepository is that of corp.example/lib, with v1.0.0.
+func (h *gitHost) theRepository(t *testing.T) *gitRepository {
 	t.Helper()
 	lib := h.repository(t, "lib", "corp.example/lib")
 	lib.commit(map[string]string{"go.mod": "module corp.example/lib\n", "lib.go": goFile}, "v1.0.0")
+	return lib
+}
+
+// theModule is in it, as go.sum has it.
+func theModule(t *testing.T, h *gitHost) (*gitRepository, []modules.Module) {
+	t.Helper()
+	lib := h.theRepository(t)
 	one := h.oracle(t, module.Version{Path: "corp.example/lib", Version: "v1.0.0"})[0]
 	if one.Error != "" {
 		t.Fatal(one.Error)
@@ -352,7 +362,7 @@ func TestDirectKeepsLoginsToTheirHosts(t *testing.T) {
 		}
 	}
 	moved := map[string]string{"corp.example": "pages.corp.example", "git.corp.example": "mirror.git.corp.example"}
-	h.pages["pages.corp.example/lib"] = h.pages["corp.example/lib"]
+	h.pages.Store("pages.corp.example/lib", h.page("corp.example/lib"))
 	h.answer["corp.example"] = to(moved["corp.example"])
 	h.answer["git.corp.example"] = to(moved["git.corp.example"])
 	h.answer["mirror.git.corp.example"] = gittest.Handler(t, h.root, "").ServeHTTP
@@ -374,6 +384,7 @@ func TestDirectKeepsLoginsToTheirHosts(t *testing.T) {
 
 func TestDirectRefuses(t *testing.T) {
 	t.Parallel()
+	_, known := theModule(t, newGitHost(t))
 	for name, tc := range map[string]struct {
 		set  func(h *gitHost, lib *gitRepository, f *modules.Fetcher, wanted *modules.Module)
 		want string
@@ -419,26 +430,25 @@ func TestDirectRefuses(t *testing.T) {
 			"find out who changed it before you change go.sum",
 		},
 		"a folder that is not there": {
-			func(h *gitHost, lib *gitRepository, _ *modules.Fetcher, wanted *modules.Module) {
-				h.pages["corp.example/lib/absent"] = h.pages["corp.example/lib"]
+			func(_ *gitHost, lib *gitRepository, _ *modules.Fetcher, wanted *modules.Module) {
 				lib.git("tag", "absent/v1.0.0")
 				wanted.Path = "corp.example/lib/absent"
 			},
 			" has no absent/go.mod: it has no such module",
 		},
 		"a page without a tag": {
-			func(h *gitHost, _ *gitRepository, _ *modules.Fetcher, _ *modules.Module) { clear(h.pages) },
+			func(h *gitHost, _ *gitRepository, _ *modules.Fetcher, _ *modules.Module) { h.pages.Clear() },
 			"http://corp.example/lib?go-get=1 has no go-import tag that says where its repository is: there is nothing, or it is private: bind the workspace git-credentials to a secret whose key .git-credentials has a line for http://corp.example",
 		},
 		"file": {
 			func(h *gitHost, lib *gitRepository, _ *modules.Fetcher, _ *modules.Module) {
-				h.pages["corp.example/lib"] = "corp.example/lib git file://localhost" + lib.dir
+				h.pages.Store("corp.example/lib", "corp.example/lib git file://localhost"+lib.dir)
 			},
 			"and file is not fetched by: give it an https URL there, or name a module proxy that has it in the param go-private-proxy",
 		},
 		"ssh": {
 			func(h *gitHost, _ *gitRepository, _ *modules.Fetcher, _ *modules.Module) {
-				h.pages["corp.example/lib"] = "corp.example/lib git ssh://git@git.corp.example/lib.git"
+				h.pages.Store("corp.example/lib", "corp.example/lib git ssh://git@git.corp.example/lib.git")
 			},
 			"http://corp.example/lib?go-get=1 says that its repository is ssh://git@git.corp.example/lib.git, and ssh is not fetched by: give it an https URL there, or name a module proxy that has it in the param go-private-proxy",
 		},
@@ -448,28 +458,28 @@ func TestDirectRefuses(t *testing.T) {
 		},
 		"another system": {
 			func(h *gitHost, _ *gitRepository, _ *modules.Fetcher, _ *modules.Module) {
-				h.pages["corp.example/lib"] = "corp.example/lib hg http://hg.corp.example/lib"
+				h.pages.Store("corp.example/lib", "corp.example/lib hg http://hg.corp.example/lib")
 			},
 			"says that it is in a repository of hg, and only git is known here; name a module proxy that has it in the param go-private-proxy",
 		},
 		"a proxy": {
 			func(h *gitHost, _ *gitRepository, _ *modules.Fetcher, _ *modules.Module) {
-				h.pages["corp.example/lib"] = "corp.example/lib mod http://goproxy.corp.example"
+				h.pages.Store("corp.example/lib", "corp.example/lib mod http://goproxy.corp.example")
 			},
 			"says that the module proxy http://goproxy.corp.example has it: name that in the param go-private-proxy",
 		},
 		"another's modules": {
 			func(h *gitHost, _ *gitRepository, _ *modules.Fetcher, _ *modules.Module) {
-				h.pages["corp.example/lib"] = "corp.example git http://git.corp.example/lib.git"
-				h.pages["corp.example"] = "corp.example git http://git.corp.example/other.git"
+				h.pages.Store("corp.example/lib", "corp.example git http://git.corp.example/lib.git")
+				h.pages.Store("corp.example", "corp.example git http://git.corp.example/other.git")
 			},
 			"http://corp.example/lib?go-get=1 and http://corp.example/?go-get=1 disagree about the repository of corp.example; mend their go-import tags",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newGitHost(t)
-			lib, wanted := theModule(t, h)
+			h, wanted := newGitHost(t), slices.Clone(known)
+			lib := h.theRepository(t)
 			f := h.fetcher(t)
 			tc.set(h, lib, f, &wanted[0])
 			_, err := f.Fetch(t.Context(), wanted)
@@ -549,7 +559,7 @@ func TestDirectByPath(t *testing.T) {
 	t.Parallel()
 	h := newGitHost(t)
 	lib, wanted := theModule(t, h)
-	clear(h.pages)
+	h.pages.Clear()
 	h.answer["github.com"] = gittest.Handler(t, h.root, "").ServeHTTP
 	gittest.Run(t, h.root, "clone", "--quiet", "--mirror", lib.dir, filepath.Join("team", "lib.git"))
 	for _, path := range []string{"github.com/team/lib", "git.corp.example/lib.git"} {

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
@@ -38,9 +37,6 @@ const (
 	objectCache = 8 * cache.MiByte
 	largeObject = 1 << 20
 )
-
-// telling is how often the log hears of a fetch that takes long.
-const telling = 5 * time.Second
 
 // repository is as much of a repository as modules of it need. Its folder has
 // objects and no more: no URL, no login.
@@ -89,6 +85,7 @@ func (r *repository) open(ctx context.Context) (err error) {
 	if r.session, err = http.NewClient(r.fetcher.Client).NewUploadPackSession(endpoint, auth); err != nil {
 		return err
 	}
+	defer r.fetcher.Direct.tell(r.url, nil)()
 	refs, err := r.session.AdvertisedReferencesContext(ctx)
 	if err != nil {
 		return r.explain(err)
@@ -248,8 +245,7 @@ func (r *repository) fetch(ctx context.Context, wants []plumbing.Hash, depth pac
 	}
 
 	pack := &counted{}
-	stop := r.tell(pack)
-	defer stop()
+	defer r.fetcher.Direct.tell(r.url, &pack.n)()
 	response, err := r.session.UploadPack(ctx, request)
 	if err != nil {
 		return r.explain(err)
@@ -278,24 +274,6 @@ func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.n.Add(int64(n))
 	return n, err
-}
-
-// tell logs how far a fetch is, until it is stopped.
-func (r *repository) tell(pack *counted) (stop func()) {
-	done := make(chan struct{})
-	started, ticker := time.Now(), time.NewTicker(telling)
-	go func() {
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				r.fetcher.Direct.Log("private modules: fetching %s: %s in %.0f s", r.url, units.BytesSize(float64(pack.n.Load())), time.Since(started).Seconds())
-			}
-		}
-	}()
-	return func() { close(done) }
 }
 
 // explain says what to do about a host's answer. What it says itself may be a

@@ -12,8 +12,6 @@ import (
 	"regexp"
 	"strings"
 
-	"golang.org/x/mod/module"
-
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
@@ -32,11 +30,9 @@ var byPath = []*regexp.Regexp{
 	regexp.MustCompile(`^(?P<prefix>(?P<repository>(?:[a-z0-9.\-]+\.)+[a-z0-9.\-]+(?:/~?[\w.\-]+)+?)\.git)(?:/~?[\w.\-]+)*$`),
 }
 
-// find is https://go.dev/ref/mod#vcs-find, for git repositories.
+// find is https://go.dev/ref/mod#vcs-find, for git repositories. modulePath is
+// one by [golang.org/x/mod/module.CheckPath]: it begins with a host.
 func (f *Fetcher) find(ctx context.Context, modulePath string) (place, error) {
-	if err := module.CheckPath(modulePath); err != nil {
-		return place{}, step.BadInput(err)
-	}
 	scheme := "https"
 	if f.Direct.PlainHTTP {
 		scheme = "http"
@@ -95,6 +91,7 @@ type goImport struct{ prefix, vcs, repository, folder string }
 func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath string) (goImport, string, error) {
 	host, rest, _ := strings.Cut(pagePath, "/")
 	page := &url.URL{Scheme: scheme, Host: host, Path: "/" + rest, RawQuery: "go-get=1"}
+	defer f.Direct.tell(page, nil)()
 	response, err := f.ask(ctx, page)
 	if err != nil {
 		return goImport{}, "", err
