@@ -151,7 +151,7 @@ func TestFetchRefuses(t *testing.T) {
 		},
 		"without a proxy": {
 			func(_ *proxy, f *modules.Fetcher) { f.Proxies = "direct" },
-			"there is no proxy to fetch it from; set the param go-private-proxy to the URL of one", step.ExitBadInput,
+			"there is no proxy to fetch it from; set the param go-private-proxy to the URL of one, or to direct", step.ExitBadInput,
 		},
 		"what the proxy has not": {
 			func(p *proxy, _ *modules.Fetcher) { clear(p.files) },

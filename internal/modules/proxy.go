@@ -34,7 +34,7 @@ type wanted struct {
 // the next is asked where a proxy says 404 or 410, or where there is no such
 // repository or version; after a "|" also where one fails.
 func (f *Fetcher) download(ctx context.Context, w wanted, repositories *repositories) (int64, error) {
-	last := step.BadInput(errors.New("there is no proxy to fetch it from; set the param go-private-proxy to the URL of one"))
+	last := step.BadInput(errors.New("there is no proxy to fetch it from; set the param go-private-proxy to the URL of one, or to direct"))
 	rest := f.Proxies
 	for rest != "" {
 		at := strings.IndexAny(rest, ",|")
