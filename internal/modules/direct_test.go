@@ -134,14 +134,19 @@ type downloaded struct {
 // oracle has the go command download modules from the host, and git for it.
 func (h *gitHost) oracle(t *testing.T, ids ...module.Version) []downloaded {
 	t.Helper()
+	return h.download(t, t.TempDir(), "direct", ids)
+}
+
+// download has the go command put modules into a cache where they are not there.
+func (h *gitHost) download(t *testing.T, cache, proxy string, ids []module.Version) []downloaded {
+	t.Helper()
 	args := []string{"mod", "download", "-json"}
 	for _, id := range ids {
 		args = append(args, id.String())
 	}
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = t.TempDir()
-	cache := t.TempDir()
-	cmd.Env = append(os.Environ(), "HOME="+cmd.Dir, "GOMODCACHE="+cache, "GOPROXY=direct", "GONOSUMDB=*", "GOINSECURE=*", "GOVCS=*:git",
+	cmd.Env = append(os.Environ(), "HOME="+cmd.Dir, "GOMODCACHE="+cache, "GOPROXY="+proxy, "GONOSUMDB=*", "GOINSECURE=*", "GOVCS=*:git",
 		"GOFLAGS=-modcacherw", "GOTOOLCHAIN=local", "GO111MODULE=on", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
 		"HTTP_PROXY="+h.URL, "HTTPS_PROXY="+h.URL, "http_proxy="+h.URL, "https_proxy="+h.URL, "NO_PROXY=", "no_proxy=")
 	var stderr bytes.Buffer
@@ -286,6 +291,11 @@ func TestDirectIsWhatGoDownloads(t *testing.T) {
 		}
 		if got, want := timeOf(t, at+".info"), timeOf(t, one.Info); got != want {
 			t.Errorf("%s@%s: time %s, the go command has %s", one.Path, one.Version, got, want)
+		}
+	}
+	for _, one := range h.download(t, f.Cache, "off", ids) {
+		if one.Error != "" {
+			t.Errorf("the go command with what was fetched: %s", one.Error)
 		}
 	}
 	if left, err := os.ReadDir(f.Direct.Folder); err != nil || len(left) > 0 {
