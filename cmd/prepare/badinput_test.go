@@ -173,6 +173,14 @@ func TestBadInput(t *testing.T) {
 			func(_ *testing.T, w *world) { w.env["PARAM_GO_PROXY"] = "https://robot:hunter2@goproxy.example,direct" },
 			"param go-proxy has a URL with a password: every RUN could read it, and it would stay in the run's params; the workspace netrc is the place for logins, and the params go-private and go-private-proxy say for what",
 		},
+		"git credentials without a login": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM scratch\n")
+				w.write(t, "git-credentials/token", "hunter2")
+				w.env["PARAM_GO_PRIVATE"], w.env["WORKSPACE_GIT_CREDENTIALS_PATH"] = "corp.example", w.path("git-credentials")
+			},
+			"workspace git-credentials has no .git-credentials: its secret needs a key of that name, with lines such as https://USER:TOKEN@git.example.com",
+		},
 		"a netrc without a login": {
 			func(t *testing.T, w *world) {
 				w.write(t, "source/Dockerfile", "FROM golang:alpine\n")

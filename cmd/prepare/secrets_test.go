@@ -2,18 +2,23 @@ package main
 
 import (
 	"bytes"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 	"golang.org/x/mod/zip"
+
+	"github.com/slipway-ci/slipway/internal/git/gittest"
 )
 
 // holders are the files below root, and the names of those in which one of the
@@ -126,4 +131,94 @@ func TestPrivateModulesNeedNoCredentialInTheBuild(t *testing.T) {
 	if plan := w.read(t, "prepared/plan.json"); !strings.Contains(plan, `"--build-arg=GONOSUMDB=corp.example/*"`) {
 		t.Errorf("plan:\n%s", plan)
 	}
+}
+
+// A private module that only a git server has is in the cache before the build,
+// and the login that it took is nowhere.
+func TestPrivateModulesComeFromTheirRepositories(t *testing.T) {
+	t.Parallel()
+	const (
+		password = "letter-of-marque"
+		host     = "example.com" // which httptest has a certificate of
+		goMod    = "module example.com/lib\n"
+	)
+	id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
+	w := newWorld(t, nil)
+	w.write(t, "git/lib.git/go.mod", goMod)
+	var archive bytes.Buffer
+	if err := zip.CreateFromDir(&archive, id, w.path("git/lib.git")); err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, "lib.zip", archive.String())
+	sum, err := dirhash.HashZip(w.path("lib.zip"), dirhash.Hash1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "--quiet"}, {"add", "."}, {"commit", "--quiet", "--message=x"}, {"tag", "v1.0.0"}} {
+		gittest.Run(t, w.path("git/lib.git"), args...)
+	}
+	var scheme atomic.Value
+	scheme.Store("http")
+	repositories := gittest.Handler(t, w.path("git"), password)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("go-get") == "1" {
+			fmt.Fprintf(rw, `<meta name="go-import" content="example.com/lib git %s://example.com/lib.git">`, scheme.Load())
+			return
+		}
+		repositories.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(server.Close)
+	w.write(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	w.env["SSL_CERT_FILE"], w.env["HTTPS_PROXY"] = w.path("ca.pem"), tunnel(t, server.Listener.Addr().String())
+	w.write(t, "source/Dockerfile", "FROM golang:alpine\n")
+	w.write(t, "source/go.sum", "example.com/lib v1.0.0 "+sum+"\n")
+	w.env["PARAM_GO_PRIVATE"], w.env["PARAM_GO_PROXY"] = host+"/*", ""
+
+	code, log := w.run(t)
+	if want := "https://example.com/lib?go-get=1 says that its repository is http://example.com/lib.git, and http is not fetched by: give it an https URL there, or name a module proxy that has it in the param go-private-proxy\n"; code != 3 || !strings.HasSuffix(log, want) {
+		t.Errorf("by http: exit code %d\n%s", code, log)
+	}
+	scheme.Store("https")
+	code, log = w.run(t)
+	if want := "bind the workspace git-credentials to a secret whose key .git-credentials has a line for https://example.com\n"; code != 3 || !strings.HasSuffix(log, want) {
+		t.Errorf("without a login: exit code %d\n%s", code, log)
+	}
+	w.write(t, "git-credentials/.git-credentials", "https://robot:"+password+"@"+host+"\n")
+	w.env["WORKSPACE_GIT_CREDENTIALS_PATH"] = w.path("git-credentials")
+	if log := w.mustRun(t); !strings.Contains(log, "private modules: 1 in go.sum, 1 fetched, ") {
+		t.Errorf("log:\n%s", log)
+	}
+	if got := fmt.Sprint(w.holders(t, password)); got != "[git-credentials/.git-credentials]" {
+		t.Errorf("the password is in %s", got)
+	}
+	if got := w.read(t, "cache/go-mod/cache/download/example.com/lib/@v/v1.0.0.ziphash"); got != sum {
+		t.Errorf("the module cache has %q", got)
+	}
+}
+
+// tunnel is an HTTP proxy that has every https host at one address.
+func tunnel(t *testing.T, address string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			rw.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		target, err := net.Dial("tcp", address)
+		if err != nil {
+			rw.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer target.Close()
+		client, _, err := rw.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer client.Close()
+		_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(target, client) }()
+		_, _ = io.Copy(client, target)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }

@@ -69,6 +69,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"WORKSPACE_CACHE_PATH":                 w.path("cache"),
 		"WORKSPACE_DOCKERCONFIG_PATH":          "",
 		"WORKSPACE_NETRC_PATH":                 "",
+		"WORKSPACE_GIT_CREDENTIALS_PATH":       "",
 		"WORKSPACE_SECRETS_PATH":               "",
 		"SECRETS_PATH":                         w.path("secrets-for-run"),
 		"PREPARED_PATH":                        w.path("prepared"),

@@ -18,9 +18,11 @@ import (
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/transport"
+	"github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/sethvargo/go-envconfig"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	slipwaygit "github.com/slipway-ci/slipway/internal/git"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
@@ -58,7 +60,7 @@ func Run(ctx context.Context, env envconfig.Lookuper, log io.Writer) error {
 	if err := c.check(); err != nil {
 		return step.BadInput(err)
 	}
-	known, err := readCredentials(c.BasicAuth)
+	known, err := slipwaygit.ReadCredentials("basic-auth", c.BasicAuth)
 	if err != nil {
 		return step.BadInput(err)
 	}
@@ -121,7 +123,7 @@ func empty(dir string) error {
 
 type fetch struct {
 	config Config
-	known  credentials
+	known  slipwaygit.Credentials
 	log    io.Writer
 }
 
@@ -190,7 +192,7 @@ func (f *fetch) find(ctx context.Context, remote *git.Remote) (plumbing.Referenc
 	}
 	var refs []*plumbing.Reference
 	if err := f.try(ctx, func() (err error) {
-		refs, err = remote.ListContext(ctx, &git.ListOptions{Auth: f.known.of(f.config.URL)})
+		refs, err = remote.ListContext(ctx, &git.ListOptions{Auth: f.login(f.config.URL)})
 		return err
 	}); err != nil {
 		return "", err
@@ -208,7 +210,7 @@ func (f *fetch) fetchSpec(ctx context.Context, remote *git.Remote, spec config.R
 	options := git.FetchOptions{
 		RefSpecs: []config.RefSpec{spec},
 		Depth:    depth,
-		Auth:     f.known.of(f.config.URL),
+		Auth:     f.login(f.config.URL),
 		Tags:     git.NoTags,
 		Progress: f.log,
 	}
@@ -222,6 +224,20 @@ func (f *fetch) fetchSpec(ctx context.Context, remote *git.Remote, spec config.R
 		}
 		return err
 	})
+}
+
+// login is that of the URL's own host, nil where there is none.
+func (f *fetch) login(address string) transport.AuthMethod {
+	wanted, err := url.Parse(address)
+	if err != nil {
+		return nil
+	}
+	login := f.known.Of(wanted)
+	if login == nil {
+		return nil
+	}
+	password, _ := login.Password()
+	return &http.BasicAuth{Username: login.Username(), Password: password}
 }
 
 // try repeats what a network may get wrong, and not what the server has decided.

@@ -2,9 +2,6 @@ package fetch
 
 import (
 	"bytes"
-	"io"
-	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -15,42 +12,16 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
+	"github.com/slipway-ci/slipway/internal/git/gittest"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
-// server serves the repositories of a folder as a git host does, with git's own
-// program. With a password, only to who has it.
+// server is a git host with the repositories of a folder.
 func server(t *testing.T, root, password string) string {
 	t.Helper()
-	path, err := exec.LookPath("git")
-	if err != nil {
-		t.Fatal(err)
-	}
-	backend := &cgi.Handler{Path: path, Args: []string{"http-backend"}, Stderr: io.Discard, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}}
-	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, given, _ := r.BasicAuth(); given != password {
-			w.Header().Set("WWW-Authenticate", "Basic")
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		backend.ServeHTTP(w, r)
-	}))
+	host := httptest.NewServer(gittest.Handler(t, root, password))
 	t.Cleanup(host.Close)
 	return host.URL
-}
-
-// run runs git in a folder.
-func run(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "git", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
-		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("git %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // newRepository makes root/app.git with two commits on main, an annotated tag of
@@ -58,15 +29,15 @@ func run(t *testing.T, dir string, args ...string) string {
 func newRepository(t *testing.T, root string) (first, second string) {
 	t.Helper()
 	dir := filepath.Join(root, "app.git")
-	run(t, root, "init", "--quiet", "--initial-branch=main", dir)
+	gittest.Run(t, root, "init", "--quiet", "--initial-branch=main", dir)
 	write(t, filepath.Join(dir, "version"), "first")
-	run(t, dir, "add", ".")
-	run(t, dir, "commit", "--quiet", "--message=first")
-	run(t, dir, "tag", "--annotate", "--message=one", "v1")
-	first = run(t, dir, "rev-parse", "HEAD")
+	gittest.Run(t, dir, "add", ".")
+	gittest.Run(t, dir, "commit", "--quiet", "--message=first")
+	gittest.Run(t, dir, "tag", "--annotate", "--message=one", "v1")
+	first = gittest.Run(t, dir, "rev-parse", "HEAD")
 	write(t, filepath.Join(dir, "version"), "second")
-	run(t, dir, "commit", "--quiet", "--all", "--message=second")
-	return first, run(t, dir, "rev-parse", "HEAD")
+	gittest.Run(t, dir, "commit", "--quiet", "--all", "--message=second")
+	return first, gittest.Run(t, dir, "rev-parse", "HEAD")
 }
 
 func write(t *testing.T, path, content string) {
@@ -134,17 +105,17 @@ func TestRevisions(t *testing.T) {
 			if got := read(t, filepath.Join(output, "version")); got != test.content {
 				t.Errorf("the file has %q, want %q", got, test.content)
 			}
-			if got := run(t, output, "status", "--porcelain"); got != "" {
+			if got := gittest.Run(t, output, "status", "--porcelain"); got != "" {
 				t.Errorf("git sees changes: %s", got)
 			}
-			if got := run(t, output, "rev-parse", "HEAD"); got != test.want {
+			if got := gittest.Run(t, output, "rev-parse", "HEAD"); got != test.want {
 				t.Errorf("git is at %s, want %s", got, test.want)
 			}
 			if test.depth == "0" && commit == second {
-				if got := run(t, output, "rev-list", "--count", "HEAD"); got != "2" {
+				if got := gittest.Run(t, output, "rev-list", "--count", "HEAD"); got != "2" {
 					t.Errorf("the clone has %s commits, want 2", got)
 				}
-				run(t, output, "rev-parse", "--verify", "refs/tags/v1")
+				gittest.Run(t, output, "rev-parse", "--verify", "refs/tags/v1")
 			}
 		})
 	}
@@ -154,7 +125,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	newRepository(t, root)
-	run(t, root, "init", "--quiet", "--bare", "empty.git")
+	gittest.Run(t, root, "init", "--quiet", "--bare", "empty.git")
 	host := server(t, root, "")
 	for name, test := range map[string]struct {
 		url, revision, want string
@@ -236,8 +207,16 @@ func TestLogins(t *testing.T) {
 	})
 	t.Run("no file", func(t *testing.T) {
 		t.Parallel()
-		if _, _, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": host + "/app.git", "WORKSPACE_BASIC_AUTH_PATH": t.TempDir()}); err == nil || !strings.Contains(err.Error(), "needs a key of that name") {
+		workspace := t.TempDir()
+		write(t, filepath.Join(workspace, ".gitconfig"), "")
+		if _, _, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": host + "/app.git", "WORKSPACE_BASIC_AUTH_PATH": workspace}); err == nil || !strings.Contains(err.Error(), "needs a key of that name") {
 			t.Errorf("the error is %v", err)
+		}
+	})
+	t.Run("an optional secret that is not there", func(t *testing.T) {
+		t.Parallel()
+		if _, log, err := fetchInto(t, t.TempDir(), map[string]string{"PARAM_URL": other + "/app.git", "WORKSPACE_BASIC_AUTH_PATH": t.TempDir()}); err != nil {
+			t.Errorf("%v\n%s", err, log)
 		}
 	})
 }
@@ -254,11 +233,11 @@ func TestSubmodules(t *testing.T) {
 	dir := filepath.Join(root, "app.git")
 	pin := func(branch, address string) {
 		t.Helper()
-		run(t, dir, "checkout", "--quiet", "-B", branch, "v1")
+		gittest.Run(t, dir, "checkout", "--quiet", "-B", branch, "v1")
 		write(t, filepath.Join(dir, ".gitmodules"), "[submodule \"lib\"]\n\tpath = lib\n\turl = "+address+"\n")
-		run(t, dir, "add", ".gitmodules")
-		run(t, dir, "update-index", "--add", "--cacheinfo", "160000,"+inner+",lib")
-		run(t, dir, "commit", "--quiet", "--message="+branch)
+		gittest.Run(t, dir, "add", ".gitmodules")
+		gittest.Run(t, dir, "update-index", "--add", "--cacheinfo", "160000,"+inner+",lib")
+		gittest.Run(t, dir, "commit", "--quiet", "--message="+branch)
 	}
 	pin("elsewhere", secret+"/app.git")
 	pin("program", "ext::touch /tmp/owned")

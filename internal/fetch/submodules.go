@@ -43,7 +43,7 @@ func (f *fetch) update(ctx context.Context, tree *git.Worktree, parent string, l
 		if err := f.try(ctx, func() error {
 			return submodule.UpdateContext(ctx, &git.SubmoduleUpdateOptions{
 				Init:  true,
-				Auth:  f.known.of(address),
+				Auth:  f.login(address),
 				Depth: f.config.Depth,
 			})
 		}); err != nil {

@@ -1,8 +1,9 @@
 // Package modules fetches private Go modules into a module cache before a
 // build, with credentials that the build itself does not see.
 //
-// It takes from a module proxy (https://go.dev/ref/mod#goproxy-protocol) what
-// go.sum files name, and nothing that does not have the hash they name.
+// It takes from a module proxy (https://go.dev/ref/mod#goproxy-protocol) or from
+// the modules' own git repositories what go.sum files name, and nothing that does
+// not have the hash they name.
 package modules
 
 import (
@@ -19,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
@@ -74,9 +76,10 @@ func Private(patterns string, sums ...[]byte) []Module {
 
 // Fetcher fetches modules into a module cache.
 type Fetcher struct {
-	// Proxies is a list as GOPROXY has it. What is no URL in it ("direct") is
-	// not used: there is no git here.
+	// Proxies is a list as GOPROXY has it.
 	Proxies string
+	// Direct is for what Proxies has as "direct"; nil where that is passed over.
+	Direct *Direct
 	// Netrc has the credentials, by host.
 	Netrc Netrc
 	// Cache is the folder GOMODCACHE. Builds of any user may write to it.
@@ -92,22 +95,23 @@ type Fetched struct {
 
 // Fetch completes the cache with modules. A module that cannot be had is an
 // error that names it, and a [step.BadInput] where trying again will not help.
-func (f *Fetcher) Fetch(ctx context.Context, modules []Module) (Fetched, error) {
-	var done Fetched
+func (f *Fetcher) Fetch(ctx context.Context, modules []Module) (done Fetched, err error) {
+	repositories := newRepositories(f)
+	defer func() { err = errors.Join(err, repositories.close()) }()
 	results := make([]Fetched, len(modules))
 	fetches, ctx := errgroup.WithContext(ctx)
 	fetches.SetLimit(8)
 	for n, m := range modules {
 		fetches.Go(func() error {
 			var err error
-			results[n], err = f.fetch(ctx, m)
+			results[n], err = f.fetch(ctx, m, repositories)
 			if err != nil {
 				return fmt.Errorf("module %s: %w", m, err)
 			}
 			return nil
 		})
 	}
-	err := fetches.Wait()
+	err = fetches.Wait()
 	for _, one := range results {
 		done.New += one.New
 		done.Bytes += one.Bytes
@@ -118,7 +122,7 @@ func (f *Fetcher) Fetch(ctx context.Context, modules []Module) (Fetched, error) 
 // fetch leaves a module in cmd/go's layout (cmd/go/internal/modfetch/cache.go):
 // VERSION.info, .mod, .zip and .ziphash, each complete or absent at every
 // instant, the hash after the file that it is of.
-func (f *Fetcher) fetch(ctx context.Context, m Module) (Fetched, error) {
+func (f *Fetcher) fetch(ctx context.Context, m Module, repositories *repositories) (Fetched, error) {
 	var done Fetched
 	path, err := module.EscapePath(m.Path)
 	if err != nil {
@@ -134,7 +138,7 @@ func (f *Fetcher) fetch(ctx context.Context, m Module) (Fetched, error) {
 	}
 	at := func(extension string) string { return filepath.Join(dir, version+extension) }
 	get := func(extension string, limit int64, check func(file string) error) error {
-		n, err := f.download(ctx, path+"/@v/"+version+extension, at(extension), limit, check)
+		n, err := f.download(ctx, wanted{m, path + "/@v/" + version, extension, at(extension), limit, check}, repositories)
 		done.Bytes += n
 		if n > 0 {
 			done.New = 1
@@ -209,13 +213,19 @@ func same(got, want string, err error) error {
 	return err
 }
 
+// info is the content of a .info file: https://go.dev/ref/mod#goproxy-protocol.
+type info struct {
+	Version string
+	Time    time.Time // of the commit
+}
+
 func checkInfo(version string) func(string) error {
 	return func(file string) error {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
-		var info struct{ Version string }
+		var info info
 		if err := json.Unmarshal(content, &info); err != nil || info.Version != version {
 			return errors.New("it is not about this version")
 		}

@@ -151,7 +151,7 @@ func TestFetchRefuses(t *testing.T) {
 		},
 		"without a proxy": {
 			func(_ *proxy, f *modules.Fetcher) { f.Proxies = "direct" },
-			"there is no proxy to fetch it from; set the param go-private-proxy to the URL of one", step.ExitBadInput,
+			"there is no proxy to fetch it from; set the param go-private-proxy to the URL of one, or to direct", step.ExitBadInput,
 		},
 		"what the proxy has not": {
 			func(p *proxy, _ *modules.Fetcher) { clear(p.files) },
@@ -192,11 +192,12 @@ func TestProxiesAreAskedInOrder(t *testing.T) {
 	t.Cleanup(absent.Close)
 	p := newProxy(t)
 	for proxies, ok := range map[string]bool{
-		absent.URL + "," + p.URL:           true,
-		"http://127.0.0.1:1|" + p.URL:      true,
-		p.URL + ",direct":                  true,
-		"http://127.0.0.1:1," + p.URL:      false,
-		"off," + absent.URL + "/," + p.URL: true,
+		absent.URL + "," + p.URL:      true,
+		"http://127.0.0.1:1|" + p.URL: true,
+		p.URL + ",direct":             true,
+		"http://127.0.0.1:1," + p.URL: false,
+		absent.URL + "/," + p.URL:     true,
+		"off," + p.URL:                false,
 	} {
 		f := p.fetcher(t)
 		f.Proxies = proxies

@@ -20,108 +20,189 @@ const (
 	pause    = 500 * time.Millisecond // between them
 )
 
-// download takes name from the first proxy that has it, and puts it in file
-// once it is checked. As GOPROXY has it, the next proxy is asked where one says
-// 404 or 410; after a "|" also where it fails.
-func (f *Fetcher) download(ctx context.Context, name, file string, limit int64, check func(string) error) (int64, error) {
-	last := step.BadInput(errors.New("there is no proxy to fetch it from; set the param go-private-proxy to the URL of one"))
+// wanted is a file of a module.
+type wanted struct {
+	module    Module
+	name      string // at a proxy, but for the extension
+	extension string
+	file      string // where it is to be
+	limit     int64  // of its size, in bytes
+	check     func(file string) error
+}
+
+// download takes a file from the first source that has it. As GOPROXY has it,
+// the next is asked where a proxy says 404 or 410, or where there is no such
+// repository or version; after a "|" also where one fails.
+func (f *Fetcher) download(ctx context.Context, w wanted, repositories *repositories) (int64, error) {
+	last := step.BadInput(errors.New("there is no proxy to fetch it from; set the param go-private-proxy to the URL of one, or to direct"))
 	rest := f.Proxies
 	for rest != "" {
 		at := strings.IndexAny(rest, ",|")
-		proxy, next, anyError := rest, "", false
+		source, next, anyError := rest, "", false
 		if at >= 0 {
-			proxy, next, anyError = rest[:at], rest[at+1:], rest[at] == '|'
+			source, next, anyError = rest[:at], rest[at+1:], rest[at] == '|'
 		}
 		rest = next
-		if proxy = strings.TrimSpace(proxy); !strings.Contains(proxy, "://") {
+		get := repositories.get
+		switch source = strings.TrimSpace(source); {
+		case source == "off":
+			return 0, last
+		case strings.Contains(source, "://"):
+			get = func(ctx context.Context, w wanted) (int64, error) {
+				return f.get(ctx, strings.TrimSuffix(source, "/")+"/"+w.name+w.extension, w)
+			}
+		case source != "direct" || f.Direct == nil:
 			continue
 		}
-		n, err := f.try(ctx, strings.TrimSuffix(proxy, "/")+"/"+name, file, limit, check)
+		var n int64
+		err := try(ctx, func() (err error) {
+			n, err = get(ctx, w)
+			return err
+		})
 		if err == nil || ctx.Err() != nil {
 			return n, err
 		}
 		last = err
-		if !anyError && !errors.Is(err, errAbsent) {
+		if !anyError && !errors.As(err, new(errAbsent)) {
 			break
 		}
 	}
 	return 0, last
 }
 
-// errAbsent is a proxy's answer that it has no such module.
-var errAbsent = errors.New("the proxy has no such module or version")
+// errAbsent is an answer that there is no such module or version.
+type errAbsent struct{ error }
 
 // errPassing is a failure that may pass.
 type errPassing struct{ error }
 
-func (f *Fetcher) try(ctx context.Context, address, file string, limit int64, check func(string) error) (int64, error) {
+// try repeats what a network may get wrong.
+func try(ctx context.Context, do func() error) error {
 	for attempt := 1; ; attempt++ {
-		n, err := f.get(ctx, address, file, limit, check)
-		if passing := (errPassing{}); !errors.As(err, &passing) || attempt == attempts {
-			return n, err
+		err := do()
+		if !errors.As(err, new(errPassing)) || attempt == attempts {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
 	}
 }
 
-func (f *Fetcher) get(ctx context.Context, address, file string, limit int64, check func(string) error) (n int64, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+// get takes a file from a proxy.
+func (f *Fetcher) get(ctx context.Context, address string, w wanted) (int64, error) {
+	asked, err := url.Parse(address)
 	if err != nil {
 		return 0, step.BadInput(err)
 	}
-	host := request.URL.Hostname()
-	login, known := f.Netrc[host]
-	if known {
-		request.SetBasicAuth(login.Name, login.Password)
+	response, err := f.ask(ctx, asked)
+	if err != nil {
+		return 0, err
 	}
-	response, err := f.Client.Do(request)
+	defer response.Body.Close()
+	if err := f.refused(response); err != nil {
+		return 0, fmt.Errorf("%s: %s: %w", asked.Redacted(), response.Status, err)
+	}
+	n, err := w.keep(func(file *os.File) error {
+		if _, err := io.Copy(file, io.LimitReader(response.Body, w.limit+1)); err != nil {
+			return errPassing{err}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", asked.Redacted(), err)
+	}
+	return n, nil
+}
+
+// keep writes a file beside its place, checks it, and puts it there.
+func (w wanted) keep(write func(file *os.File) error) (int64, error) {
+	temporary, err := os.CreateTemp(filepath.Dir(w.file), filepath.Base(w.file)+".tmp-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(temporary.Name())
+	err = write(temporary)
+	info, statErr := temporary.Stat()
+	if err := errors.Join(err, statErr, temporary.Close()); err != nil {
+		return 0, err
+	}
+	if info.Size() > w.limit {
+		return 0, step.BadInput(fmt.Errorf("its %s is larger than %d bytes", w.extension, w.limit))
+	}
+	if err := w.check(temporary.Name()); err != nil {
+		return 0, step.BadInput(err)
+	}
+	if err := os.Chmod(temporary.Name(), 0o644); err != nil {
+		return 0, err
+	}
+	return info.Size(), os.Rename(temporary.Name(), w.file)
+}
+
+// ask sends a request with the login of its host.
+func (f *Fetcher) ask(ctx context.Context, address *url.URL) (*http.Response, error) {
+	request := (&http.Request{Method: http.MethodGet, URL: address, Header: http.Header{}}).WithContext(ctx)
+	f.logIn(request)
+	client := *f.Client
+	client.CheckRedirect = f.redirected
+	response, err := client.Do(request)
 	if err != nil {
 		var failed *url.Error
 		if errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return 0, errPassing{fmt.Errorf("%s: %w", request.URL.Redacted(), err)}
+		return nil, errPassing{fmt.Errorf("%s: %w", address.Redacted(), err)}
 	}
-	defer response.Body.Close()
-	if err := refused(response, host, known); err != nil {
-		return 0, fmt.Errorf("%s: %s: %w", request.URL.Redacted(), response.Status, err)
-	}
-
-	temporary, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".tmp-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.Remove(temporary.Name())
-	n, err = io.Copy(temporary, io.LimitReader(response.Body, limit+1))
-	if closeErr := temporary.Close(); err != nil || closeErr != nil {
-		return 0, errPassing{fmt.Errorf("%s: %w", request.URL.Redacted(), errors.Join(err, closeErr))}
-	}
-	if n > limit {
-		return 0, step.BadInput(fmt.Errorf("%s is larger than %d bytes", request.URL.Redacted(), limit))
-	}
-	if err := check(temporary.Name()); err != nil {
-		return 0, step.BadInput(fmt.Errorf("%s: %w", request.URL.Redacted(), err))
-	}
-	if err := os.Chmod(temporary.Name(), 0o644); err != nil {
-		return 0, err
-	}
-	return n, os.Rename(temporary.Name(), file)
+	return response, nil
 }
 
-// refused says what an answer other than 200 means.
-func refused(response *http.Response, host string, known bool) error {
+// redirected has each host on the way get its own login and no other's: Go's
+// client hands them on to subdomains, other ports and plain http.
+func (f *Fetcher) redirected(request *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("it redirects more than ten times")
+	}
+	if last := via[len(via)-1].URL; last.Scheme == "https" && request.URL.Scheme != "https" {
+		return fmt.Errorf("it redirects from https to %s", request.URL.Redacted())
+	}
+	request.Header.Del("Authorization")
+	f.logIn(request)
+	return nil
+}
+
+func (f *Fetcher) logIn(request *http.Request) {
+	if login, workspace := f.login(request.URL); workspace != "" {
+		request.SetBasicAuth(login.Name, login.Password)
+	}
+}
+
+// login is that of a URL's host, and the workspace that has it; "" where none has.
+func (f *Fetcher) login(address *url.URL) (login Login, workspace string) {
+	if f.Direct != nil {
+		if user := f.Direct.Credentials.Of(address); user != nil {
+			password, _ := user.Password()
+			return Login{user.Username(), password}, gitCredentials
+		}
+	}
+	if login, known := f.Netrc[address.Hostname()]; known {
+		return login, "netrc"
+	}
+	return Login{}, ""
+}
+
+// refused says what a proxy's answer other than 200 means.
+func (f *Fetcher) refused(response *http.Response) error {
 	switch code := response.StatusCode; {
 	case code == http.StatusOK:
 		return nil
 	case code == http.StatusNotFound || code == http.StatusGone:
-		return step.BadInput(errAbsent)
+		return step.BadInput(errAbsent{errors.New("the proxy has no such module or version")})
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		if known {
-			return step.BadInput(fmt.Errorf("the login that the workspace netrc has for %s may not read it", host))
+		host := response.Request.URL.Hostname()
+		if _, workspace := f.login(response.Request.URL); workspace != "" {
+			return step.BadInput(fmt.Errorf("the login that the workspace %s has for %s may not read it", workspace, host))
 		}
 		return step.BadInput(fmt.Errorf("bind the workspace netrc to a secret whose key .netrc has a line for machine %s", host))
 	case code >= http.StatusInternalServerError || code == http.StatusTooManyRequests:

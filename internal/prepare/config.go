@@ -22,16 +22,17 @@ import (
 // Config is the step's environment.
 type Config struct {
 	Source        string `env:"WORKSPACE_SOURCE_PATH, required"`
-	Cache         string `env:"WORKSPACE_CACHE_PATH"`        // "" where none is bound
-	Toolchains    string `env:"WORKSPACE_TOOLCHAINS_PATH"`   // the cache's folder of that name, read-only; "" where none is bound
-	DockerConfig  string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
-	Certificates  string `env:"WORKSPACE_CERTIFICATES_PATH"` // "" where none is bound
-	Netrc         string `env:"WORKSPACE_NETRC_PATH"`        // "" where none is bound
-	Secrets       string `env:"WORKSPACE_SECRETS_PATH"`      // "" where none is bound
-	Volume        string `env:"WORKSPACE_VOLUME_PATH"`       // "" where none is bound
-	Prepared      string `env:"PREPARED_PATH, required"`     // a folder the later steps can read
-	Built         string `env:"BUILT_PATH, required"`        // a folder the build step can write
-	SecretsForRun string `env:"SECRETS_PATH, required"`      // a folder in memory that the build step can read
+	Cache         string `env:"WORKSPACE_CACHE_PATH"`           // "" where none is bound
+	Toolchains    string `env:"WORKSPACE_TOOLCHAINS_PATH"`      // the cache's folder of that name, read-only; "" where none is bound
+	DockerConfig  string `env:"WORKSPACE_DOCKERCONFIG_PATH"`    // "" where none is bound
+	Certificates  string `env:"WORKSPACE_CERTIFICATES_PATH"`    // "" where none is bound
+	Netrc         string `env:"WORKSPACE_NETRC_PATH"`           // "" where none is bound
+	GitLogins     string `env:"WORKSPACE_GIT_CREDENTIALS_PATH"` // "" where none is bound
+	Secrets       string `env:"WORKSPACE_SECRETS_PATH"`         // "" where none is bound
+	Volume        string `env:"WORKSPACE_VOLUME_PATH"`          // "" where none is bound
+	Prepared      string `env:"PREPARED_PATH, required"`        // a folder the later steps can read
+	Built         string `env:"BUILT_PATH, required"`           // a folder the build step can write
+	SecretsForRun string `env:"SECRETS_PATH, required"`         // a folder in memory that the build step can read
 
 	Artifact   string `env:"PARAM_ARTIFACT"` // has its words in the place of the next four and the build args
 	Image      string `env:"PARAM_IMAGE"`

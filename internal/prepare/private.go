@@ -1,7 +1,6 @@
 package prepare
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-ci/slipway/internal/git"
 	"github.com/slipway-ci/slipway/internal/modules"
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -25,15 +25,36 @@ func fetchPrivate(ctx context.Context, c *Config, source *source, goMod string, 
 	if err != nil {
 		return step.BadInput(err)
 	}
+	logins, err := git.ReadCredentials("git-credentials", c.GitLogins)
+	if err != nil {
+		return step.BadInput(err)
+	}
 	started := time.Now()
 	wanted := modules.Private(c.GoPrivate, source.goSums(log)...)
-	fetcher := &modules.Fetcher{Proxies: cmp.Or(c.GoPrivateProxy, c.GoProxy), Netrc: netrc, Cache: goMod, Client: http.DefaultClient}
+	fetcher := &modules.Fetcher{
+		Proxies: c.privateProxies(),
+		Direct:  &modules.Direct{Credentials: logins, Folder: c.Prepared, Log: log.printf},
+		Netrc:   netrc, Cache: goMod, Client: http.DefaultClient,
+	}
 	done, err := fetcher.Fetch(ctx, wanted)
 	if err != nil {
 		return fmt.Errorf("private %w", err)
 	}
 	log.printf("private modules: %d in go.sum, %d fetched, %s in %.1f s", len(wanted), done.New, size(done.Bytes), time.Since(started).Seconds())
 	return nil
+}
+
+// privateProxies are where private modules are, as GOPROXY has it. Where no param
+// says so, they may be at the other modules' proxies; else they come from their
+// repositories, as they do for a go command that has GOPRIVATE.
+func (c *Config) privateProxies() string {
+	switch {
+	case c.GoPrivateProxy != "":
+		return c.GoPrivateProxy
+	case c.GoProxy == "" || c.GoProxy == "off":
+		return "direct"
+	}
+	return c.GoProxy + ",direct"
 }
 
 // goSums are the go.sum and go.work.sum files of the build context, but for

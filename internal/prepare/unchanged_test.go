@@ -201,6 +201,7 @@ var params = map[string]struct {
 	"WORKSPACE_TOOLCHAINS_PATH":            {"ROOT/empty", false},
 	"WORKSPACE_DOCKERCONFIG_PATH":          {"ROOT/empty", false},
 	"WORKSPACE_NETRC_PATH":                 {"ROOT/empty", false},
+	"WORKSPACE_GIT_CREDENTIALS_PATH":       {"ROOT/empty", false},
 	"WORKSPACE_SECRETS_PATH":               {"ROOT/other-secrets", false}, // unless they are mounted
 	"WORKSPACE_SOURCE_PATH":                {},
 	"WORKSPACE_VOLUME_PATH":                {}, // then nothing is looked up

@@ -57,6 +57,7 @@ func TestRunFindsNoCredential(t *testing.T) {
 	s.enforce(t, "baseline")
 	const (
 		modulePassword = "anchor-93d1e0"
+		gitPassword    = "bowsprit-e6d108"
 		kept           = "ballast-5c77aa" // a secret that nothing mounts
 		shown          = "pennant-0b2f4d" // one that a RUN mounts, so that all can read it
 	)
@@ -74,9 +75,10 @@ func TestRunFindsNoCredential(t *testing.T) {
 	}
 	s.secret(t, "registry", corev1.SecretTypeDockerConfigJson, map[string]string{corev1.DockerConfigJsonKey: string(login)})
 	s.secret(t, "netrc", "", map[string]string{".netrc": "machine " + host + " login robot password " + modulePassword + "\n"})
+	s.secret(t, "git-credentials", "", map[string]string{".git-credentials": "https://robot:" + gitPassword + "@git.corp.example\n"})
 	s.secret(t, "secrets", "", map[string]string{"kept": kept, "shown": shown})
 
-	words := []string{cluster.PrivatePassword, auth, modulePassword, kept, shown}
+	words := []string{cluster.PrivatePassword, auth, modulePassword, gitPassword, kept, shown}
 	for i, word := range words {
 		last := len(word) - 1
 		words[i] = regexp.QuoteMeta(word[:last]) + "[" + word[last:] + "]"
@@ -105,7 +107,8 @@ func TestRunFindsNoCredential(t *testing.T) {
 		},
 		Workspaces: []v1.WorkspaceBinding{
 			source, s.claim("cache", "cache"), s.claim("toolchains", "cache/toolchains"),
-			fromSecret("dockerconfig", "registry"), fromSecret("netrc", "netrc"), fromSecret("secrets", "secrets"),
+			fromSecret("dockerconfig", "registry"), fromSecret("netrc", "netrc"),
+			fromSecret("git-credentials", "git-credentials"), fromSecret("secrets", "secrets"),
 		},
 	})
 	ref, options := s.private(t, "search", "latest")

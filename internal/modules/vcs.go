@@ -1,0 +1,184 @@
+package modules
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// place is where modules are whose paths begin with a prefix.
+type place struct {
+	prefix string
+	url    *url.URL // of the repository
+	folder string   // in it, "" for its root
+}
+
+// byPath are the repositories that paths tell themselves
+// (cmd/go/internal/vcs/vcs.go). What is before a suffix is the URL there too:
+// git hosts know a repository by both.
+var byPath = []*regexp.Regexp{
+	regexp.MustCompile(`^(?P<prefix>(?P<repository>(?:github\.com|bitbucket\.org)/[\w.\-]+/[\w.\-]+))(?:/[\w.\-]+)*$`),
+	regexp.MustCompile(`^(?P<prefix>(?P<repository>(?:[a-z0-9.\-]+\.)+[a-z0-9.\-]+(?:/~?[\w.\-]+)+?)\.git)(?:/~?[\w.\-]+)*$`),
+}
+
+// find is https://go.dev/ref/mod#vcs-find, for git repositories. modulePath is
+// one by [golang.org/x/mod/module.CheckPath]: it begins with a host.
+func (f *Fetcher) find(ctx context.Context, modulePath string) (place, error) {
+	scheme := "https"
+	if f.Direct.PlainHTTP {
+		scheme = "http"
+	}
+	for _, known := range byPath {
+		if match := known.FindStringSubmatch(modulePath); match != nil {
+			address, err := url.Parse(scheme + "://" + match[known.SubexpIndex("repository")])
+			return place{prefix: match[known.SubexpIndex("prefix")], url: address}, step.BadInput(err)
+		}
+	}
+	found, page, err := f.discover(ctx, scheme, modulePath, modulePath)
+	if err != nil {
+		return place{}, err
+	}
+	if found.prefix != modulePath {
+		// A page may tell of the repositories of others: it is asked whose
+		// modules they are.
+		own, ownPage, err := f.discover(ctx, scheme, found.prefix, modulePath)
+		if err != nil {
+			return place{}, err
+		}
+		if own != found {
+			return place{}, step.BadInput(fmt.Errorf("%s and %s disagree about the repository of %s; mend their go-import tags", page, ownPage, found.prefix))
+		}
+	}
+	return f.place(found, page)
+}
+
+// place checks what a page says.
+func (f *Fetcher) place(found goImport, page string) (place, error) {
+	proxyNext := "name a module proxy that has it in the param go-private-proxy"
+	switch found.vcs {
+	case "git":
+	case "mod":
+		return place{}, step.BadInput(fmt.Errorf("%s says that the module proxy %s has it: name that in the param go-private-proxy", page, found.repository))
+	default:
+		return place{}, step.BadInput(fmt.Errorf("%s says that it is in a repository of %s, and only git is known here; %s", page, found.vcs, proxyNext))
+	}
+	address, err := url.Parse(found.repository)
+	if err != nil || address.Host == "" {
+		return place{}, step.BadInput(fmt.Errorf("%s has a go-import tag whose repository is no URL; %s", page, proxyNext))
+	}
+	if address.Scheme != "https" && (address.Scheme != "http" || !f.Direct.PlainHTTP) {
+		return place{}, step.BadInput(fmt.Errorf("%s says that its repository is %s, and %s is not fetched by: give it an https URL there, or %s", page, address.Redacted(), address.Scheme, proxyNext))
+	}
+	if address.User != nil {
+		return place{}, step.BadInput(fmt.Errorf("%s says that its repository is %s, and a login is no part of that: %s is its place", page, address.Redacted(), gitCredentials))
+	}
+	return place{found.prefix, address, strings.Trim(path.Clean("/"+found.folder), "/")}, nil
+}
+
+// goImport is the content of a tag <meta name="go-import">.
+type goImport struct{ prefix, vcs, repository, folder string }
+
+// discover asks the page of a path where a module is, and returns its URL too.
+func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath string) (goImport, string, error) {
+	host, rest, _ := strings.Cut(pagePath, "/")
+	page := &url.URL{Scheme: scheme, Host: host, Path: "/" + rest, RawQuery: "go-get=1"}
+	defer f.Direct.tell(page, nil)()
+	response, err := f.ask(ctx, page)
+	if err != nil {
+		return goImport{}, "", err
+	}
+	defer response.Body.Close()
+	all, err := goImports(io.LimitReader(response.Body, maxInfo))
+	var found *goImport
+	for _, one := range all { // cmd/go/internal/vcs: one of a proxy goes before the others
+		if one.prefix != modulePath && !strings.HasPrefix(modulePath, one.prefix+"/") {
+			continue
+		}
+		switch {
+		case found == nil || one.vcs == "mod" && found.vcs != "mod":
+			found = &one
+		case found.vcs != "mod" && one.vcs != "mod":
+			return goImport{}, "", step.BadInput(fmt.Errorf("%s has more than one go-import tag for it", page))
+		}
+	}
+	switch code := response.StatusCode; {
+	case found != nil:
+		return *found, page.String(), nil
+	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusNotFound || code == http.StatusGone:
+		return goImport{}, "", fmt.Errorf("%s: %s: %w", page, response.Status, f.noRepository(response.Request.URL))
+	case code >= http.StatusInternalServerError || code == http.StatusTooManyRequests:
+		return goImport{}, "", errPassing{fmt.Errorf("%s: %s: look at the host's log", page, response.Status)}
+	case err != nil:
+		return goImport{}, "", step.BadInput(fmt.Errorf("%s: %w", page, err))
+	}
+	return goImport{}, "", step.BadInput(errAbsent{fmt.Errorf("%s has no go-import tag that says where its repository is: %w", page, f.noRepository(response.Request.URL))})
+}
+
+// noRepository says what to do where a host does not show something that is
+// private: hosts do not tell that from what is not there.
+func (f *Fetcher) noRepository(address *url.URL) error {
+	if _, workspace := f.login(address); workspace != "" {
+		return step.BadInput(errAbsent{fmt.Errorf("there is nothing, or the login that the workspace %s has for %s may not read it", workspace, address.Host)})
+	}
+	return step.BadInput(errAbsent{fmt.Errorf("there is nothing, or it is private: bind the workspace %s to a secret whose key .git-credentials has a line for %s://%s", gitCredentials, address.Scheme, address.Host)})
+}
+
+// goImports reads the go-import tags of a page's head, as
+// cmd/go/internal/vcs/discovery.go does.
+func goImports(page io.Reader) ([]goImport, error) {
+	decoder := xml.NewDecoder(page)
+	decoder.Strict = false
+	decoder.CharsetReader = func(charset string, input io.Reader) (io.Reader, error) {
+		if charset = strings.ToLower(charset); charset != "utf-8" && charset != "ascii" {
+			return nil, fmt.Errorf("its charset %q is not utf-8", charset)
+		}
+		return input, nil
+	}
+	var found []goImport
+	for {
+		token, err := decoder.RawToken()
+		if errors.Is(err, io.EOF) || err != nil && len(found) > 0 {
+			return found, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch element := token.(type) {
+		case xml.EndElement:
+			if strings.EqualFold(element.Name.Local, "head") {
+				return found, nil
+			}
+		case xml.StartElement:
+			if strings.EqualFold(element.Name.Local, "body") {
+				return found, nil
+			}
+			if !strings.EqualFold(element.Name.Local, "meta") || attribute(element, "name") != "go-import" {
+				continue
+			}
+			switch fields := strings.Fields(attribute(element, "content")); len(fields) {
+			case 3:
+				found = append(found, goImport{fields[0], fields[1], fields[2], ""})
+			case 4:
+				found = append(found, goImport{fields[0], fields[1], fields[2], fields[3]})
+			}
+		}
+	}
+}
+
+func attribute(element xml.StartElement, name string) string {
+	for _, attribute := range element.Attr {
+		if strings.EqualFold(attribute.Name.Local, name) {
+			return attribute.Value
+		}
+	}
+	return ""
+}
