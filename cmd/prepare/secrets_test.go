@@ -209,12 +209,12 @@ func tunnel(t *testing.T, address string) string {
 			rw.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		defer target.Close()
+		defer func() { _ = target.Close() }()
 		client, _, err := rw.(http.Hijacker).Hijack()
 		if err != nil {
 			return
 		}
-		defer client.Close()
+		defer func() { _ = client.Close() }()
 		_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n")
 		go func() { _, _ = io.Copy(target, client) }()
 		_, _ = io.Copy(client, target)

@@ -463,7 +463,7 @@ func TestDirectRefuses(t *testing.T) {
 			"http://corp.example/lib?go-get=1 says that its repository is ssh://git@git.corp.example/lib.git, and ssh is not fetched by: give it an https URL there, or name a module proxy that has it in the param go-private-proxy",
 		},
 		"http": {
-			func(h *gitHost, _ *gitRepository, f *modules.Fetcher, _ *modules.Module) { f.Direct.PlainHTTP = false },
+			func(_ *gitHost, _ *gitRepository, f *modules.Fetcher, _ *modules.Module) { f.Direct.PlainHTTP = false },
 			"Method Not Allowed",
 		},
 		"another system": {

@@ -250,7 +250,6 @@ func (r *repository) fetch(ctx context.Context, wants []plumbing.Hash, depth pac
 	if err != nil {
 		return r.explain(err)
 	}
-	defer response.Close()
 	pack.Reader = response
 	switch {
 	case request.Capabilities.Supports(capability.Sideband64k):
@@ -258,7 +257,7 @@ func (r *repository) fetch(ctx context.Context, wants []plumbing.Hash, depth pac
 	case request.Capabilities.Supports(capability.Sideband):
 		pack.Reader = sideband.NewDemuxer(sideband.Sideband, response)
 	}
-	if err := packfile.UpdateObjectStorage(r.store, pack); err != nil {
+	if err := errors.Join(packfile.UpdateObjectStorage(r.store, pack), response.Close()); err != nil {
 		return errPassing{err}
 	}
 	return nil
