@@ -61,6 +61,7 @@ type site struct {
 	service         int // of several that share the site's claim, from 1; 0 is the only one
 	repo            *flow.Repository
 	resolved        string   // Slipway's tasks and pipelines, with their images
+	slipway         string   // the SHA-256 of these
 	gos             []string // versions of Go that have an image; "" is the usual one
 	logs            string   // of the run under way
 	built           source   // by the run under way
@@ -77,23 +78,34 @@ type state struct {
 	Generation int `json:"generation"`
 	// Services is how many services of the site have been built.
 	Services int `json:"services,omitempty"`
+	// Slipway built it, by its manifests.
+	Slipway string `json:"slipway,omitempty"`
 }
 
 const stateAnnotation = "slipway-ci.github.io/bench"
 
-// load reads the state, which a new site does not have.
+// load reads the state, which a new site does not have. What another Slipway
+// has built is not unchanged for this one.
 func (s *site) load(ctx context.Context) error {
 	namespace, err := s.Kube.CoreV1().Namespaces().Get(ctx, s.namespace, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	if text := namespace.Annotations[stateAnnotation]; text != "" {
-		return json.Unmarshal([]byte(text), &s.state)
+	text := namespace.Annotations[stateAnnotation]
+	if text == "" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(text), &s.state); err != nil {
+		return err
+	}
+	if s.state.Slipway != s.slipway {
+		s.state = state{Generation: s.state.Generation}
 	}
 	return nil
 }
 
 func (s *site) save(ctx context.Context, next state) error {
+	next.Slipway = s.slipway
 	text, err := json.Marshal(next)
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func (b *bench) site(ctx context.Context, j job) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.gos = b.gos
+	s.gos, s.slipway = b.gos, b.results.Slipway.Manifests
 	for _, version := range b.gos[1:] {
 		if err := s.pushGolang(ctx, version); err != nil {
 			return nil, err
