@@ -1,4 +1,4 @@
-# Run as root on Debian, or with KUBECONFIG for a cluster of your own: README.md.
+# Run as root on Debian: README.md. With KUBECONFIG, demo and test use a cluster of your own.
 
 .PHONY: demo test test-all unit bench bench-report cluster cluster-down
 

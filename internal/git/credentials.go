@@ -59,10 +59,12 @@ func checkEmpty(workspace, dir string) error {
 	return nil
 }
 
-// Of is the login for a URL: the first of its scheme and host and, where the
-// URL has one, of its user. It is nil where there is none, and git hosts get no
-// other's.
+// Of is the login for a URL, of its scheme and host and, where the URL has one,
+// of its user: the one whose path leads furthest to the URL's, such as a
+// project's own, or else the first, as git has it. It is nil where there is
+// none, and git hosts get no other's.
 func (c Credentials) Of(wanted *url.URL) *url.Userinfo {
+	var first, nearest *url.URL
 	for _, login := range c {
 		if login.Scheme != wanted.Scheme || login.Host != wanted.Host {
 			continue
@@ -70,7 +72,25 @@ func (c Credentials) Of(wanted *url.URL) *url.Userinfo {
 		if name := wanted.User.Username(); name != "" && name != login.User.Username() {
 			continue
 		}
-		return login.User
+		if first == nil {
+			first = login
+		}
+		if leads(login.Path, wanted.Path) && (nearest == nil || len(login.Path) > len(nearest.Path)) {
+			nearest = login
+		}
 	}
-	return nil
+	if nearest == nil {
+		nearest = first
+	}
+	if nearest == nil {
+		return nil
+	}
+	return nearest.User
+}
+
+// leads says whether a path is another's beginning. Repositories go by their
+// paths with .git and without.
+func leads(beginning, path string) bool {
+	beginning, path = strings.TrimSuffix(strings.Trim(beginning, "/"), ".git"), strings.TrimSuffix(strings.Trim(path, "/"), ".git")
+	return beginning == "" || path == beginning || strings.HasPrefix(path, beginning+"/")
 }

@@ -361,6 +361,30 @@ func TestDirectLogsIn(t *testing.T) {
 	}
 }
 
+// GitLab knows no deploy token where pages are, and shows them to everybody else.
+func TestDirectReadsPagesThatItsLoginMayNotRead(t *testing.T) {
+	t.Parallel()
+	h := newGitHost(t)
+	_, wanted := theModule(t, h)
+	h.pages.Store("corp.example/lib", "corp.example/lib git http://corp.example/lib.git")
+	h.answer["corp.example"] = func(w http.ResponseWriter, r *http.Request) {
+		_, _, loggedIn := r.BasicAuth()
+		switch {
+		case r.URL.Query().Get("go-get") == "":
+			gittest.Handler(t, h.root, password).ServeHTTP(w, r)
+		case loggedIn:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			fmt.Fprintf(w, "<html><head><meta name='go-import' content='%s'></head>", h.page("corp.example/lib"))
+		}
+	}
+	f := h.fetcher(t)
+	f.Netrc = modules.Netrc{"corp.example": {Name: "token", Password: password}}
+	if _, err := f.Fetch(t.Context(), wanted); err != nil {
+		t.Error(err)
+	}
+}
+
 // A login is for its host, wherever that sends who asks.
 func TestDirectKeepsLoginsToTheirHosts(t *testing.T) {
 	t.Parallel()

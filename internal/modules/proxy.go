@@ -97,7 +97,7 @@ func (f *Fetcher) get(ctx context.Context, address string, w wanted) (int64, err
 	if err != nil {
 		return 0, step.BadInput(err)
 	}
-	response, err := f.ask(ctx, asked)
+	response, err := f.ask(ctx, asked, true)
 	if err != nil {
 		return 0, err
 	}
@@ -141,12 +141,15 @@ func (w wanted) keep(write func(file *os.File) error) (int64, error) {
 	return info.Size(), os.Rename(temporary.Name(), w.file)
 }
 
-// ask sends a request with the login of its host.
-func (f *Fetcher) ask(ctx context.Context, address *url.URL) (*http.Response, error) {
+// ask sends a request, with the login of its host or none.
+func (f *Fetcher) ask(ctx context.Context, address *url.URL, loggedIn bool) (*http.Response, error) {
 	request := (&http.Request{Method: http.MethodGet, URL: address, Header: http.Header{}}).WithContext(ctx)
-	f.logIn(request)
 	client := *f.Client
-	client.CheckRedirect = f.redirected
+	client.CheckRedirect = notDown
+	if loggedIn {
+		f.logIn(request)
+		client.CheckRedirect = f.redirected
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		var failed *url.Error
@@ -161,14 +164,19 @@ func (f *Fetcher) ask(ctx context.Context, address *url.URL) (*http.Response, er
 // redirected has each host on the way get its own login and no other's: Go's
 // client hands them on to subdomains, other ports and plain http.
 func (f *Fetcher) redirected(request *http.Request, via []*http.Request) error {
+	request.Header.Del("Authorization")
+	f.logIn(request)
+	return notDown(request, via)
+}
+
+// notDown follows redirects, but for those to what is less safe.
+func notDown(request *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("it redirects more than ten times")
 	}
 	if last := via[len(via)-1].URL; last.Scheme == "https" && request.URL.Scheme != "https" {
 		return fmt.Errorf("it redirects from https to %s", request.URL.Redacted())
 	}
-	request.Header.Del("Authorization")
-	f.logIn(request)
 	return nil
 }
 

@@ -92,12 +92,15 @@ func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath str
 	host, rest, _ := strings.Cut(pagePath, "/")
 	page := &url.URL{Scheme: scheme, Host: host, Path: "/" + rest, RawQuery: "go-get=1"}
 	defer f.Direct.tell(page, nil)()
-	response, err := f.ask(ctx, page)
-	if err != nil {
+	all, response, err := f.read(ctx, page, true)
+	if _, workspace := f.login(page); workspace != "" && response != nil && len(all) == 0 && hidden(response.StatusCode) {
+		// A login for repositories need not be one for pages, which a host may
+		// show to everybody: GitLab's deploy tokens.
+		all, response, err = f.read(ctx, page, false)
+	}
+	if response == nil {
 		return goImport{}, "", err
 	}
-	defer response.Body.Close()
-	all, err := goImports(io.LimitReader(response.Body, maxInfo))
 	var found *goImport
 	for _, one := range all { // cmd/go/internal/vcs: one of a proxy goes before the others
 		if one.prefix != modulePath && !strings.HasPrefix(modulePath, one.prefix+"/") {
@@ -113,7 +116,7 @@ func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath str
 	switch code := response.StatusCode; {
 	case found != nil:
 		return *found, page.String(), nil
-	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusNotFound || code == http.StatusGone:
+	case hidden(code):
 		return goImport{}, "", fmt.Errorf("%s: %s: %w", page, response.Status, f.noRepository(response.Request.URL))
 	case code >= http.StatusInternalServerError || code == http.StatusTooManyRequests:
 		return goImport{}, "", errPassing{fmt.Errorf("%s: %s: look at the host's log", page, response.Status)}
@@ -121,6 +124,23 @@ func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath str
 		return goImport{}, "", step.BadInput(fmt.Errorf("%s: %w", page, err))
 	}
 	return goImport{}, "", step.BadInput(errAbsent{fmt.Errorf("%s has no go-import tag that says where its repository is: %w", page, f.noRepository(response.Request.URL))})
+}
+
+// hidden says whether a status is one of what is private or not there.
+func hidden(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound || status == http.StatusGone
+}
+
+// read is the go-import tags of a page and the answer that had them, whose body
+// is read; nil if there was none.
+func (f *Fetcher) read(ctx context.Context, page *url.URL, loggedIn bool) ([]goImport, *http.Response, error) {
+	response, err := f.ask(ctx, page, loggedIn)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	found, err := goImports(io.LimitReader(response.Body, maxInfo))
+	return found, response, err
 }
 
 // noRepository says what to do where a host does not show something that is
