@@ -23,6 +23,14 @@ import (
 // https://go.dev/ref/mod#vcs-license.
 const license = "LICENSE"
 
+// Limits of what is held in memory of a commit: trees can have the same folder
+// again and again, and be larger than anything that was fetched.
+const (
+	maxEntries    = 200_000 // files and folders
+	maxText       = 64 << 20
+	maxAttributes = 1 << 20
+)
+
 // files are those of the module's folder, as git archive gives them to the go
 // command. Which of them are the module's is [zip.Create]'s to know: nested
 // modules, vendored packages and symbolic links are not.
@@ -39,10 +47,13 @@ func (r *release) files() ([]zip.File, error) {
 	licensed := r.folder == ""
 	walker := object.NewTreeWalker(folder, true, nil)
 	defer walker.Close()
-	for {
+	for entries := 0; ; entries++ {
 		name, entry, err := walker.Next()
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if entries == maxEntries {
+			return nil, step.BadInput(fmt.Errorf("it has more than %d files and folders", maxEntries))
 		}
 		if err != nil {
 			return nil, err
@@ -95,6 +106,9 @@ func (f *file) content() (io.ReadCloser, error) {
 }
 
 func (f *file) text() ([]byte, error) {
+	if f.size > maxText {
+		return nil, step.BadInput(fmt.Errorf("its lines are to end in another way, and it is larger than %d bytes", maxText))
+	}
 	content, err := f.content()
 	if err != nil {
 		return nil, err
@@ -214,6 +228,9 @@ func (a *attributes) in(folder string) ([]rule, error) {
 	if err != nil {
 		return nil, err
 	}
+	if content.Size > maxAttributes {
+		return nil, step.BadInput(fmt.Errorf("%s is larger than %d bytes", path.Join(folder, ".gitattributes"), maxAttributes))
+	}
 	lines, err := content.Contents()
 	if err != nil {
 		return nil, err
@@ -235,15 +252,30 @@ func (a *attributes) in(folder string) ([]rule, error) {
 // matches a path from the folder that has the rule.
 func (r rule) matches(name []string) bool { return matches(r.pattern, name) }
 
+// matches goes through the pattern once: what comes after a "**" is looked for
+// behind each element, without trying all that others could be.
 func matches(pattern, name []string) bool {
-	if len(pattern) == 0 || len(name) == 0 {
-		return len(pattern) == len(name)
+	// Where in name the pattern up to here can end.
+	ends := make([]bool, len(name)+1)
+	ends[0] = true
+	for i, element := range pattern {
+		next := make([]bool, len(name)+1)
+		if element == "**" {
+			last, reached := i == len(pattern)-1, false
+			for at := range next {
+				// The last one is for what is within, which is something.
+				next[at] = reached || ends[at] && !last
+				reached = reached || ends[at]
+			}
+		} else {
+			for at, word := range name {
+				ok, err := path.Match(element, word)
+				next[at+1] = ends[at] && ok && err == nil
+			}
+		}
+		ends = next
 	}
-	if pattern[0] == "**" {
-		return len(pattern) == 1 || matches(pattern[1:], name) || matches(pattern, name[1:])
-	}
-	ok, err := path.Match(pattern[0], name[0])
-	return ok && err == nil && matches(pattern[1:], name[1:])
+	return ends[len(name)]
 }
 
 // withCRLF puts a CR before each LF that has none.

@@ -2,6 +2,7 @@ package modules
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,17 @@ type errAbsent struct{ error }
 // errPassing is a failure that may pass.
 type errPassing struct{ error }
 
+// passing is an error of a network, which may pass, but for what does not.
+func passing(err error) error {
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return step.BadInput(fmt.Errorf("%w; who signed it must be in /etc/ssl/certs of the image of the step prepare", err))
+	}
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return step.BadInput(fmt.Errorf("its answer is larger than %d bytes", tooLarge.Limit))
+	}
+	return errPassing{err}
+}
+
 // try repeats what a network may get wrong.
 func try(ctx context.Context, do func() error) error {
 	for attempt := 1; ; attempt++ {
@@ -97,7 +109,7 @@ func (f *Fetcher) get(ctx context.Context, address string, w wanted) (int64, err
 	if err != nil {
 		return 0, step.BadInput(err)
 	}
-	response, err := f.ask(ctx, asked, true)
+	response, err := f.ask(ctx, asked, f.proxyLogin)
 	if err != nil {
 		return 0, err
 	}
@@ -141,14 +153,19 @@ func (w wanted) keep(write func(file *os.File) error) (int64, error) {
 	return info.Size(), os.Rename(temporary.Name(), w.file)
 }
 
-// ask sends a request, with the login of its host or none.
-func (f *Fetcher) ask(ctx context.Context, address *url.URL, loggedIn bool) (*http.Response, error) {
+// logins is a way to find the login for a URL, and the workspace that has it: ""
+// where none has.
+type logins func(address *url.URL) (login Login, workspace string)
+
+// ask sends a request, with the login of its host that logins has, if that is
+// not nil.
+func (f *Fetcher) ask(ctx context.Context, address *url.URL, logins logins) (*http.Response, error) {
 	request := (&http.Request{Method: http.MethodGet, URL: address, Header: http.Header{}}).WithContext(ctx)
 	client := *f.Client
 	client.CheckRedirect = notDown
-	if loggedIn {
-		f.logIn(request)
-		client.CheckRedirect = f.redirected
+	if logins != nil {
+		logins.logIn(request)
+		client.CheckRedirect = logins.redirected
 	}
 	response, err := client.Do(request)
 	if err != nil {
@@ -156,16 +173,19 @@ func (f *Fetcher) ask(ctx context.Context, address *url.URL, loggedIn bool) (*ht
 		if errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return nil, errPassing{fmt.Errorf("%s: %w", address.Redacted(), err)}
+		return nil, passing(fmt.Errorf("%s: %w", address.Redacted(), err))
 	}
 	return response, nil
 }
 
 // redirected has each host on the way get its own login and no other's: Go's
 // client hands them on to subdomains, other ports and plain http.
-func (f *Fetcher) redirected(request *http.Request, via []*http.Request) error {
+func (l logins) redirected(request *http.Request, via []*http.Request) error {
 	request.Header.Del("Authorization")
-	f.logIn(request)
+	// A login goes in the clear only to whom a param names.
+	if request.URL.Scheme == "https" || request.URL.Host == via[0].URL.Host {
+		l.logIn(request)
+	}
 	return notDown(request, via)
 }
 
@@ -180,20 +200,23 @@ func notDown(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func (f *Fetcher) logIn(request *http.Request) {
-	if login, workspace := f.login(request.URL); workspace != "" {
+func (l logins) logIn(request *http.Request) {
+	if login, workspace := l(request.URL); workspace != "" {
 		request.SetBasicAuth(login.Name, login.Password)
 	}
 }
 
-// login is that of a URL's host, and the workspace that has it; "" where none has.
-func (f *Fetcher) login(address *url.URL) (login Login, workspace string) {
-	if f.Direct != nil {
-		if user := f.Direct.Credentials.Of(address); user != nil {
-			password, _ := user.Password()
-			return Login{user.Username(), password}, gitCredentials
-		}
+// gitLogin is that for a git host.
+func (f *Fetcher) gitLogin(address *url.URL) (login Login, workspace string) {
+	if user := f.Direct.Credentials.Of(address); user != nil {
+		password, _ := user.Password()
+		return Login{user.Username(), password}, gitCredentials
 	}
+	return f.proxyLogin(address)
+}
+
+// proxyLogin is that for a module proxy.
+func (f *Fetcher) proxyLogin(address *url.URL) (login Login, workspace string) {
 	if login, known := f.Netrc[address.Hostname()]; known {
 		return login, "netrc"
 	}
@@ -209,7 +232,7 @@ func (f *Fetcher) refused(response *http.Response) error {
 		return step.BadInput(errAbsent{errors.New("the proxy has no such module or version")})
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		host := response.Request.URL.Hostname()
-		if _, workspace := f.login(response.Request.URL); workspace != "" {
+		if _, workspace := f.proxyLogin(response.Request.URL); workspace != "" {
 			return step.BadInput(fmt.Errorf("the login that the workspace %s has for %s may not read it", workspace, host))
 		}
 		return step.BadInput(fmt.Errorf("bind the workspace netrc to a secret whose key .netrc has a line for machine %s", host))

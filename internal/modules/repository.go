@@ -79,10 +79,10 @@ func (r *repository) open(ctx context.Context) (err error) {
 		return step.BadInput(err)
 	}
 	var auth transport.AuthMethod
-	if login, workspace := r.fetcher.login(r.url); workspace != "" {
+	if login, workspace := r.fetcher.gitLogin(r.url); workspace != "" {
 		auth = &http.BasicAuth{Username: login.Name, Password: login.Password}
 	}
-	if r.session, err = http.NewClient(r.fetcher.Client).NewUploadPackSession(endpoint, auth); err != nil {
+	if r.session, err = http.NewClient(bounded(r.fetcher.Client)).NewUploadPackSession(endpoint, auth); err != nil {
 		return err
 	}
 	defer r.fetcher.Direct.tell(r.url, nil)()
@@ -155,6 +155,9 @@ func (r *repository) pseudoVersion(ctx context.Context, version string) (*object
 	}
 	// All, where the commits after it have clocks that went before.
 	for _, since := range []time.Time{when, {}} {
+		if err := r.open(ctx); err != nil {
+			return nil, err
+		}
 		if err := r.fetchHistory(ctx, since); err != nil && since.IsZero() {
 			return nil, err
 		}
@@ -248,6 +251,7 @@ func (r *repository) fetch(ctx context.Context, wants []plumbing.Hash, depth pac
 	defer r.fetcher.Direct.tell(r.url, &pack.n)()
 	response, err := r.session.UploadPack(ctx, request)
 	if err != nil {
+		r.refs = nil // it may be that they have changed
 		return r.explain(err)
 	}
 	pack.Reader = response
@@ -258,7 +262,8 @@ func (r *repository) fetch(ctx context.Context, wants []plumbing.Hash, depth pac
 		pack.Reader = sideband.NewDemuxer(sideband.Sideband, response)
 	}
 	if err := errors.Join(packfile.UpdateObjectStorage(r.store, pack), response.Close()); err != nil {
-		return errPassing{err}
+		r.refs = nil
+		return r.explain(err)
 	}
 	return nil
 }
@@ -290,5 +295,5 @@ func (r *repository) explain(err error) error {
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return step.BadInput(errAbsent{errors.New("it is empty; push to it, or require another module")})
 	}
-	return errPassing{err}
+	return passing(err)
 }

@@ -1,6 +1,7 @@
 package modules
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -92,11 +93,11 @@ func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath str
 	host, rest, _ := strings.Cut(pagePath, "/")
 	page := &url.URL{Scheme: scheme, Host: host, Path: "/" + rest, RawQuery: "go-get=1"}
 	defer f.Direct.tell(page, nil)()
-	all, response, err := f.read(ctx, page, true)
-	if _, workspace := f.login(page); workspace != "" && response != nil && len(all) == 0 && hidden(response.StatusCode) {
+	all, response, err := f.read(ctx, page, f.gitLogin)
+	if _, workspace := f.gitLogin(page); workspace != "" && response != nil && len(all) == 0 && hidden(response.StatusCode) {
 		// A login for repositories need not be one for pages, which a host may
 		// show to everybody: GitLab's deploy tokens.
-		all, response, err = f.read(ctx, page, false)
+		all, response, err = f.read(ctx, page, nil)
 	}
 	if response == nil {
 		return goImport{}, "", err
@@ -126,6 +127,35 @@ func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath str
 	return goImport{}, "", step.BadInput(errAbsent{fmt.Errorf("%s has no go-import tag that says where its repository is: %w", page, f.noRepository(response.Request.URL))})
 }
 
+// Limits of what a git host answers: of packs, which are on disk, and of lists of
+// references and errors, which are in memory.
+const (
+	maxPack   = 4 << 30
+	maxAnswer = 64 << 20
+)
+
+// bounded is a client whose answers end at these.
+func bounded(client *http.Client) *http.Client {
+	limited := *client
+	limited.Transport = boundedTransport{cmp.Or(client.Transport, http.DefaultTransport)}
+	return &limited
+}
+
+type boundedTransport struct{ http.RoundTripper }
+
+func (b boundedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := b.RoundTripper.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	limit := int64(maxAnswer)
+	if response.StatusCode == http.StatusOK && strings.HasSuffix(request.URL.Path, "/git-upload-pack") {
+		limit = maxPack
+	}
+	response.Body = http.MaxBytesReader(nil, response.Body, limit)
+	return response, nil
+}
+
 // hidden says whether a status is one of what is private or not there.
 func hidden(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound || status == http.StatusGone
@@ -133,8 +163,8 @@ func hidden(status int) bool {
 
 // read is the go-import tags of a page and the answer that had them, whose body
 // is read; nil if there was none.
-func (f *Fetcher) read(ctx context.Context, page *url.URL, loggedIn bool) ([]goImport, *http.Response, error) {
-	response, err := f.ask(ctx, page, loggedIn)
+func (f *Fetcher) read(ctx context.Context, page *url.URL, logins logins) ([]goImport, *http.Response, error) {
+	response, err := f.ask(ctx, page, logins)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +176,7 @@ func (f *Fetcher) read(ctx context.Context, page *url.URL, loggedIn bool) ([]goI
 // noRepository says what to do where a host does not show something that is
 // private: hosts do not tell that from what is not there.
 func (f *Fetcher) noRepository(address *url.URL) error {
-	if _, workspace := f.login(address); workspace != "" {
+	if _, workspace := f.gitLogin(address); workspace != "" {
 		return step.BadInput(errAbsent{fmt.Errorf("there is nothing, or the login that the workspace %s has for %s may not read it", workspace, address.Host)})
 	}
 	return step.BadInput(errAbsent{fmt.Errorf("there is nothing, or it is private: bind the workspace %s to a secret whose key .git-credentials has a line for %s://%s", gitCredentials, address.Scheme, address.Host)})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,14 +26,21 @@ func fetchPrivate(ctx context.Context, c *Config, source *source, goMod string, 
 	if err != nil {
 		return step.BadInput(err)
 	}
-	logins, err := git.ReadCredentials("git-credentials", c.GitLogins)
-	if err != nil {
-		return step.BadInput(err)
+	proxies := c.privateProxies()
+	var logins git.Credentials
+	if usesDirect(proxies) {
+		logins, err = git.ReadCredentials("git-credentials", c.GitLogins)
+		if err != nil && usesDirect(c.GoPrivateProxy) {
+			return step.BadInput(err)
+		}
+		if err != nil { // a proxy may have them all
+			log.printf("private modules: %v", err)
+		}
 	}
 	started := time.Now()
 	wanted := modules.Private(c.GoPrivate, source.goSums(log)...)
 	fetcher := &modules.Fetcher{
-		Proxies: c.privateProxies(),
+		Proxies: proxies,
 		Direct:  &modules.Direct{Credentials: logins, Folder: c.Prepared, Log: log.printf},
 		Netrc:   netrc, Cache: goMod, Client: http.DefaultClient,
 	}
@@ -55,6 +63,11 @@ func (c *Config) privateProxies() string {
 		return "direct"
 	}
 	return c.GoProxy + ",direct"
+}
+
+// usesDirect says whether a list as GOPROXY has it may lead to repositories.
+func usesDirect(proxies string) bool {
+	return slices.Contains(strings.FieldsFunc(proxies, func(r rune) bool { return r == ',' || r == '|' }), "direct")
 }
 
 // goSums are the go.sum and go.work.sum files of the build context, but for
