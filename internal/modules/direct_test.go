@@ -361,6 +361,26 @@ func TestDirectLogsIn(t *testing.T) {
 	}
 }
 
+// A proxy decides where it redirects to, and not who gets a login in the clear.
+func TestAProxySendsNoLoginElsewhere(t *testing.T) {
+	t.Parallel()
+	h := newGitHost(t)
+	_, wanted := theModule(t, h)
+	h.answer["goproxy.corp.example"] = func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://other.corp.example"+r.URL.Path, http.StatusFound)
+	}
+	f := h.fetcher(t)
+	f.Proxies = "http://goproxy.corp.example"
+	f.Netrc = modules.Netrc{"goproxy.corp.example": {Name: "robot", Password: password}, "other.corp.example": {Name: "me", Password: password}}
+	if _, err := f.Fetch(t.Context(), wanted); err == nil || !strings.Contains(err.Error(), "404 Not Found") {
+		t.Errorf("the error is %v", err)
+	}
+	slices.Sort(h.seen)
+	if got := fmt.Sprint(slices.Compact(h.seen)); got != "[goproxy.corp.example robot]" {
+		t.Errorf("logins: %s", got)
+	}
+}
+
 // GitLab knows no deploy token where pages are, and shows them to everybody else.
 func TestDirectReadsPagesThatItsLoginMayNotRead(t *testing.T) {
 	t.Parallel()
