@@ -17,7 +17,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 // GoRoot is where the golang images have Go, and its place is part of what a
@@ -30,6 +29,8 @@ const GoRoot = "/usr/local/go"
 //	toolchain.json   what is known of it ([Toolchain])
 //	go/              the tree, where it is kept
 //	files            the tree's manifest
+//	boot             the boot of the node that wrote it, until it is read from
+//	                 disk
 //	base/            the same image without the tree, as an OCI layout of
 //	                 uncompressed layers: what is left to unpack in a build
 //
@@ -52,12 +53,15 @@ type Toolchain struct {
 const (
 	factsFile    = "toolchain.json"
 	manifestFile = "files"
+	bootFile     = "boot"
 	treeFolder   = "go"
 	baseFolder   = "base"
 )
 
 // checkEvery is how often a toolchain's content is read as a whole. In between,
-// sizes, modes and times tell.
+// sizes, modes and times tell. What was written before the node's last boot, or
+// on another node, is read once: nothing waits for the disk to have it, as that
+// has the data of all others to write as well.
 const checkEvery = 24 * time.Hour
 
 // Tree is the folder of a toolchain that is kept.
@@ -153,7 +157,7 @@ func (t Toolchains) Keep(ctx context.Context, img v1.Image) (_ *Toolchain, err e
 	if err := writeFacts(temporary, found); err != nil {
 		return nil, err
 	}
-	if err := syncAll(temporary); err != nil {
+	if err := os.WriteFile(filepath.Join(temporary, bootFile), []byte(boot()), 0o644); err != nil {
 		return nil, err
 	}
 	return found, entries(t).commit(temporary, digest.String())
@@ -176,18 +180,23 @@ func writeFacts(dir string, found *Toolchain) error {
 	return os.WriteFile(filepath.Join(dir, factsFile), content, 0o644)
 }
 
-// syncAll makes sure that what is in dir survives a crash before dir gets its
-// name: a file that is empty after one would pass for the toolchain's.
-func syncAll(dir string) error {
-	folder, err := os.Open(dir)
+// bootID has another content each time that the node boots: random(4).
+const bootID = "/proc/sys/kernel/random/boot_id"
+
+// boot is this one; "" where it is not known.
+func boot() string {
+	content, err := os.ReadFile(bootID)
 	if err != nil {
-		return err
+		return ""
 	}
-	defer folder.Close()
-	if err := unix.Syncfs(int(folder.Fd())); err != nil {
-		return fmt.Errorf("write %s to disk: %w", dir, err)
-	}
-	return nil
+	return string(content)
+}
+
+// writtenElsewhere says whether a toolchain may have been lost in part since it
+// was written: the node may have crashed with some of it in memory alone.
+func writtenElsewhere(dir string) bool {
+	written, err := os.ReadFile(filepath.Join(dir, bootFile))
+	return err == nil && (len(written) == 0 || string(written) != boot())
 }
 
 // writeManifest lists everything of a tree, a line each: its mode, size and
@@ -266,7 +275,8 @@ func checkTree(ctx context.Context, dir string, whole bool) error {
 	if err != nil {
 		return err
 	}
-	whole = whole || time.Since(info.ModTime()) > checkEvery
+	elsewhere := writtenElsewhere(dir)
+	whole = whole || elsewhere || time.Since(info.ModTime()) > checkEvery
 	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
 	const parts = 4
 	checks, ctx := errgroup.WithContext(ctx)
@@ -288,6 +298,11 @@ func checkTree(ctx context.Context, dir string, whole bool) error {
 	}
 	if err := checkBase(filepath.Join(dir, baseFolder), whole); err != nil {
 		return err
+	}
+	if elsewhere {
+		if err := os.Remove(filepath.Join(dir, bootFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if whole {
 		now := time.Now()

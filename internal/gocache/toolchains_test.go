@@ -274,6 +274,16 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 			setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
 			setTime(t, filepath.Join(entry, "files"), time.Now().Add(-25*time.Hour))
 		},
+		"unseen, after a crash": func(t *testing.T, entry string) {
+			writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
+			setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
+			writeFile(t, filepath.Join(entry, "boot"), "the boot before")
+		},
+		"unseen, after a crash that took the boot": func(t *testing.T, entry string) {
+			writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
+			setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
+			truncate(t, filepath.Join(entry, "boot"))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -299,6 +309,31 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 }
 
 // largestBlob is the largest of the image without its toolchain: a layer.
+// What survived the node's crash is read as a whole once.
+func TestAToolchainOfAnotherBootIsReadOnce(t *testing.T) {
+	t.Parallel()
+	toolchains := gocache.Toolchains(t.TempDir())
+	img := golang(t)
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := toolchains.Keep(t.Context(), img); err != nil {
+		t.Fatal(err)
+	}
+	entry := filepath.Join(string(toolchains), digest.String())
+	writeFile(t, filepath.Join(entry, "boot"), "the boot before")
+	if _, err := toolchains.Open(t.Context(), digest); err != nil {
+		t.Fatal(err)
+	}
+	// Of the same size and time: only who reads it sees that.
+	writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
+	setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
+	if _, err := toolchains.Open(t.Context(), digest); err != nil {
+		t.Errorf("it is read again: %v", err)
+	}
+}
+
 func largestBlob(t *testing.T, entry string) string {
 	t.Helper()
 	var largest string
