@@ -2,6 +2,7 @@ package gocache
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -134,10 +135,11 @@ const (
 // read applies a layer to the tree and writes a tar of all that is not of the
 // tree to rest.
 func (e *extraction) read(ctx context.Context, layer v1.Layer, rest io.Writer) error {
-	content, err := layer.Uncompressed()
+	uncompressed, err := layer.Uncompressed()
 	if err != nil {
 		return err
 	}
+	content := ahead(uncompressed)
 	defer content.Close()
 	in, out := tar.NewReader(content), tar.NewWriter(rest)
 	for {
@@ -171,6 +173,24 @@ func (e *extraction) read(ctx context.Context, layer v1.Layer, rest io.Writer) e
 		return err
 	}
 	return out.Close()
+}
+
+// readAhead is how many bytes are decompressed while as many are written.
+const readAhead = 1 << 20
+
+// ahead reads on from source while what it has read is used, and closes it at
+// its end or with itself.
+func ahead(source io.ReadCloser) io.ReadCloser {
+	in, out := io.Pipe()
+	go func() {
+		buffer := bufio.NewWriterSize(out, readAhead)
+		_, err := io.Copy(buffer, source)
+		out.CloseWithError(errors.Join(err, buffer.Flush(), source.Close()))
+	}()
+	return struct {
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(in, readAhead), in}
 }
 
 // apply applies an entry to the tree, and reports whether it is part of it.
