@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-ci/slipway/test/flow"
 )
 
@@ -172,6 +174,10 @@ func (b *bench) one(ctx context.Context, j job, warmUp bool) (record, error) {
 	return b.build(ctx, s, j, kind.of(b.text(j, attempt), j.Run, last))
 }
 
+// settle waits until the disk has what the runs before have written and what was
+// deleted is gone from it, which would be in the time of the next one.
+func settle() { unix.Sync() }
+
 // forget empties a site's caches.
 func (b *bench) forget(ctx context.Context, s *site) error {
 	if err := contestants[s.contender].forget(ctx, s); err != nil {
@@ -196,6 +202,7 @@ func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, 
 	if err != nil {
 		return record{}, err
 	}
+	settle()
 	done, err := contestants[s.contender].run(ctx, s, seen)
 	used := seen.end()
 	if err != nil {

@@ -96,6 +96,7 @@ func (b *bench) several(ctx context.Context, s *site, j job, kind several, text 
 	if err != nil {
 		return record{}, err
 	}
+	settle()
 	turns := [][]*site{services}
 	if !kind.atOnce {
 		turns = slices.Collect(slices.Chunk(services, 1))
