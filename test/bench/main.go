@@ -106,6 +106,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
+	defer os.RemoveAll(trash)
 	b := &bench{cluster: c, results: found, resolved: resolved, gos: gos, work: work, logs: filepath.Join(cluster.Root(), "build", "bench"), out: out, sites: map[string]*site{}}
 	if err := b.all(ctx, jobs); err != nil {
 		return err

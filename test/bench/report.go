@@ -17,6 +17,11 @@ import (
 //go:embed method.md
 var method string
 
+// tried is written by hand, for the figures of docs/bench.
+//
+//go:embed tried.md
+var tried string
+
 // publish makes the report of a file of results in dir: the file itself, the
 // charts and README.md.
 func publish(file, dir string) error {
@@ -67,6 +72,7 @@ func report(content []byte) (map[string]string, error) {
 	}
 	text.WriteString("\n## Where Slipway loses\n\n" + r.losses())
 	text.WriteString("\n## Where Slipway's time goes\n\nOf the run in the middle, by the times that Tekton's entrypoint leaves: seconds from\none start to the next.\n\n" + r.phases())
+	text.WriteString("\n" + tried)
 	text.WriteString("\n## Runs that failed\n\n" + r.failures() + "\n" + r.compared())
 	text.WriteString("\n" + method)
 	files["README.md"] = text.String()

@@ -174,8 +174,8 @@ func (b *bench) one(ctx context.Context, j job, warmUp bool) (record, error) {
 	return b.build(ctx, s, j, kind.of(b.text(j, attempt), j.Run, last))
 }
 
-// settle waits until the disk has what the runs before have written and what was
-// deleted is gone from it, which would be in the time of the next one.
+// settle waits until the disk has what the runs before have written, which would
+// be in the time of the next one.
 func settle() { unix.Sync() }
 
 // forget empties a site's caches.
