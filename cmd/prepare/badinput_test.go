@@ -178,6 +178,7 @@ func TestBadInput(t *testing.T) {
 				w.write(t, "source/Dockerfile", "FROM scratch\n")
 				w.write(t, "git-credentials/token", "hunter2")
 				w.env["PARAM_GO_PRIVATE"], w.env["WORKSPACE_GIT_CREDENTIALS_PATH"] = "corp.example", w.path("git-credentials")
+				w.env["PARAM_GO_PRIVATE_PROXY"] = "direct" // where it may be a proxy that has them, it is told and no more
 			},
 			"workspace git-credentials has no .git-credentials: its secret needs a key of that name, with lines such as https://USER:TOKEN@git.example.com",
 		},
