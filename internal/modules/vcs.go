@@ -93,13 +93,13 @@ func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath str
 	host, rest, _ := strings.Cut(pagePath, "/")
 	page := &url.URL{Scheme: scheme, Host: host, Path: "/" + rest, RawQuery: "go-get=1"}
 	defer f.Direct.tell(page, nil)()
-	all, response, err := f.read(ctx, page, f.gitLogin)
-	if _, workspace := f.gitLogin(page); workspace != "" && response != nil && len(all) == 0 && hidden(response.StatusCode) {
+	all, answer, err := f.read(ctx, page, f.gitLogin)
+	if _, workspace := f.gitLogin(page); workspace != "" && answer != nil && len(all) == 0 && hidden(answer.code) {
 		// A login for repositories need not be one for pages, which a host may
 		// show to everybody: GitLab's deploy tokens.
-		all, response, err = f.read(ctx, page, nil)
+		all, answer, err = f.read(ctx, page, nil)
 	}
-	if response == nil {
+	if answer == nil {
 		return goImport{}, "", err
 	}
 	var found *goImport
@@ -114,17 +114,17 @@ func (f *Fetcher) discover(ctx context.Context, scheme, pagePath, modulePath str
 			return goImport{}, "", step.BadInput(fmt.Errorf("%s has more than one go-import tag for it", page))
 		}
 	}
-	switch code := response.StatusCode; {
+	switch {
 	case found != nil:
 		return *found, page.String(), nil
-	case hidden(code):
-		return goImport{}, "", fmt.Errorf("%s: %s: %w", page, response.Status, f.noRepository(response.Request.URL))
-	case code >= http.StatusInternalServerError || code == http.StatusTooManyRequests:
-		return goImport{}, "", errPassing{fmt.Errorf("%s: %s: look at the host's log", page, response.Status)}
+	case hidden(answer.code):
+		return goImport{}, "", fmt.Errorf("%s: %s: %w", page, answer.status, f.noRepository(answer.from))
+	case answer.code >= http.StatusInternalServerError || answer.code == http.StatusTooManyRequests:
+		return goImport{}, "", errPassing{fmt.Errorf("%s: %s: look at the host's log", page, answer.status)}
 	case err != nil:
 		return goImport{}, "", step.BadInput(fmt.Errorf("%s: %w", page, err))
 	}
-	return goImport{}, "", step.BadInput(errAbsent{fmt.Errorf("%s has no go-import tag that says where its repository is: %w", page, f.noRepository(response.Request.URL))})
+	return goImport{}, "", step.BadInput(errAbsent{fmt.Errorf("%s has no go-import tag that says where its repository is: %w", page, f.noRepository(answer.from))})
 }
 
 // Limits of what a git host answers: of packs, which are on disk, and of lists of
@@ -161,16 +161,23 @@ func hidden(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound || status == http.StatusGone
 }
 
-// read is the go-import tags of a page and the answer that had them, whose body
-// is read; nil if there was none.
-func (f *Fetcher) read(ctx context.Context, page *url.URL, logins logins) ([]goImport, *http.Response, error) {
+// answer is what a host says beside a page.
+type answer struct {
+	code   int
+	status string   // with its number
+	from   *url.URL // after redirects
+}
+
+// read is the go-import tags of a page and the answer that had them; nil if
+// there was none.
+func (f *Fetcher) read(ctx context.Context, page *url.URL, logins logins) ([]goImport, *answer, error) {
 	response, err := f.ask(ctx, page, logins)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer response.Body.Close()
 	found, err := goImports(io.LimitReader(response.Body, maxInfo))
-	return found, response, err
+	return found, &answer{response.StatusCode, response.Status, response.Request.URL}, err
 }
 
 // noRepository says what to do where a host does not show something that is
