@@ -252,6 +252,21 @@ func mustConfig(t *testing.T, img v1.Image, config v1.Config) v1.Image {
 	return img
 }
 
+// keptGolang is a folder that has the toolchain of an image.
+func keptGolang(t *testing.T) (gocache.Toolchains, v1.Hash) {
+	t.Helper()
+	toolchains := gocache.Toolchains(t.TempDir())
+	img := golang(t)
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := toolchains.Keep(t.Context(), img); err != nil {
+		t.Fatal(err)
+	}
+	return toolchains, digest
+}
+
 func TestDamagedToolchainsAreFound(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(t *testing.T, entry string){
@@ -287,15 +302,7 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			toolchains := gocache.Toolchains(t.TempDir())
-			img := golang(t)
-			digest, err := img.Digest()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := toolchains.Keep(t.Context(), img); err != nil {
-				t.Fatal(err)
-			}
+			toolchains, digest := keptGolang(t)
 			damage(t, filepath.Join(string(toolchains), digest.String()))
 			if _, err := toolchains.Open(t.Context(), digest); err == nil || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("got %v", err)
@@ -308,19 +315,10 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 	}
 }
 
-// largestBlob is the largest of the image without its toolchain: a layer.
 // What survived the node's crash is read as a whole once.
 func TestAToolchainOfAnotherBootIsReadOnce(t *testing.T) {
 	t.Parallel()
-	toolchains := gocache.Toolchains(t.TempDir())
-	img := golang(t)
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := toolchains.Keep(t.Context(), img); err != nil {
-		t.Fatal(err)
-	}
+	toolchains, digest := keptGolang(t)
 	entry := filepath.Join(string(toolchains), digest.String())
 	writeFile(t, filepath.Join(entry, "boot"), "the boot before")
 	if _, err := toolchains.Open(t.Context(), digest); err != nil {
@@ -334,6 +332,7 @@ func TestAToolchainOfAnotherBootIsReadOnce(t *testing.T) {
 	}
 }
 
+// largestBlob is the largest of the image without its toolchain: a layer.
 func largestBlob(t *testing.T, entry string) string {
 	t.Helper()
 	var largest string
