@@ -50,20 +50,10 @@ func (d *Direct) tell(asked *url.URL, received *atomic.Int64) (stop func()) {
 	if received == nil {
 		received = new(atomic.Int64)
 	}
-	done := make(chan struct{})
-	started, ticker := time.Now(), time.NewTicker(telling)
-	go func() {
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				d.Log("private modules: %s: %s in %.0f s", asked, units.BytesSize(float64(received.Load())), time.Since(started).Seconds())
-			}
-		}
-	}()
-	return func() { close(done) }
+	started := time.Now()
+	return step.Every(telling, func() {
+		d.Log("private modules: %s: %s in %.0f s", asked, units.BytesSize(float64(received.Load())), time.Since(started).Seconds())
+	})
 }
 
 // repositories are those that a fetch needs, each fetched once.

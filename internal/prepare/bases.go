@@ -186,20 +186,9 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 
 func (b *bases) add(ctx context.Context, store gocache.BaseImages, one *base) error {
 	var read atomic.Int64
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		ticker := time.NewTicker(progressEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				b.log.printf("base %s: %s of %s", one.image, size(read.Load()), size(one.bytes))
-			}
-		}
-	}()
+	defer step.Every(progressEvery, func() {
+		b.log.printf("base %s: %s of %s", one.image, size(read.Load()), size(one.bytes))
+	})()
 	return store.Add(ctx, one.remote, func(n int) { read.Add(int64(n)) })
 }
 
