@@ -67,7 +67,7 @@ func (c *Config) privateProxies() string {
 
 // usesDirect says whether a list as GOPROXY has it may lead to repositories.
 func usesDirect(proxies string) bool {
-	return slices.Contains(strings.FieldsFunc(proxies, func(r rune) bool { return r == ',' || r == '|' }), "direct")
+	return slices.Contains(strings.FieldsFunc(proxies, func(r rune) bool { return strings.ContainsRune(",| ", r) }), "direct")
 }
 
 // goSums are the go.sum and go.work.sum files of the build context, but for
