@@ -143,7 +143,7 @@ func (b BaseImages) Image(digest v1.Hash) (v1.Image, error) {
 
 // Add stores img, reading its layers; read is called with each number of bytes
 // that came in, from several goroutines. An entry that is there already, as
-// another run may have stored it by now, stays.
+// another run may have stored it by now, stays unless it is damaged.
 func (b BaseImages) Add(ctx context.Context, img v1.Image, read func(int)) (err error) {
 	digest, err := img.Digest()
 	if err != nil {
@@ -195,7 +195,10 @@ func (b BaseImages) Add(ctx context.Context, img v1.Image, read func(int)) (err 
 	if err := entry.AppendDescriptor(*descriptor); err != nil {
 		return err
 	}
-	return entries(b).commit(temporary, digest.String())
+	return entries(b).commit(temporary, digest.String(), func() bool {
+		_, err := b.check(digest)
+		return err == nil
+	})
 }
 
 func addLayer(ctx context.Context, entry layout.Path, layer v1.Layer, read func(int)) error {
@@ -223,6 +226,3 @@ func (c counted) Read(p []byte) (int, error) {
 	c.read(n)
 	return n, err
 }
-
-// Remove takes the entry digest away.
-func (b BaseImages) Remove(digest v1.Hash) error { return entries(b).remove(digest.String()) }

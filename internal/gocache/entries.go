@@ -24,6 +24,11 @@ const (
 	keepFor    = 14 * 24 * time.Hour // since an entry's last use
 )
 
+// exchange is renameat2(2); a variable for tests of file systems without it.
+var exchange = func(one, other string) error {
+	return unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+}
+
 // stage makes a folder to fill for commit. What is left of it is the caller's
 // to remove.
 func (e entries) stage() (string, error) {
@@ -35,13 +40,29 @@ func (e entries) stage() (string, error) {
 }
 
 // commit makes a staged folder the entry name. One that is there already, as
-// another run may have made it by now, stays.
-func (e entries) commit(temporary, name string) error {
-	err := os.Rename(temporary, filepath.Join(string(e), name))
-	if errors.Is(err, fs.ErrExist) {
+// another run may have made it by now, stays if it is right. If not, the staged
+// folder takes its place: whoever reads it finds the one or the other.
+func (e entries) commit(temporary, name string, right func() bool) error {
+	path := filepath.Join(string(e), name)
+	err := os.Rename(temporary, path)
+	switch {
+	case !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTDIR):
+		return err
+	case right():
 		return nil
 	}
-	return err
+	if exchange(temporary, path) == nil {
+		return nil
+	}
+	// A network file system need not know of that: there is no entry for a moment.
+	aside, err := os.MkdirTemp(string(e), staging)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(path, filepath.Join(aside, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, os.RemoveAll(aside))
+	}
+	return errors.Join(os.Rename(temporary, path), os.RemoveAll(aside))
 }
 
 // touch counts as a use of the entry name.
@@ -63,18 +84,6 @@ func (e entries) list() ([]fs.FileInfo, error) {
 		}
 	}
 	return infos, nil
-}
-
-// remove renames first, so that a half-removed entry is never read as one.
-func (e entries) remove(name string) error {
-	aside, err := os.MkdirTemp(string(e), staging)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(string(e), name), filepath.Join(aside, "entry")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, os.RemoveAll(aside))
-	}
-	return os.RemoveAll(aside)
 }
 
 // Trim discards the base images and toolchains that no build has used for two

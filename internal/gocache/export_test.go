@@ -7,6 +7,13 @@ func SetFlock(f func(fd, how int) error) (restore func()) {
 	return func() { flock = was }
 }
 
+// SetExchange replaces the system call.
+func SetExchange(f func(one, other string) error) (restore func()) {
+	was := exchange
+	exchange = f
+	return func() { exchange = was }
+}
+
 // Beside is closed when what goes on beside the build has ended.
 func (t *Tidying) Beside() <-chan struct{} { return t.beside }
 

@@ -105,11 +105,8 @@ func (t Toolchains) check(ctx context.Context, digest v1.Hash, whole bool) (*Too
 	return &found, nil
 }
 
-// Remove takes away what is known of the image digest.
-func (t Toolchains) Remove(digest v1.Hash) error { return entries(t).remove(digest.String()) }
-
-// Remember stores what Inspect has found.
-func (t Toolchains) Remember(digest v1.Hash, found *Toolchain) (err error) {
+// Remember stores what Inspect has found, in the place of what is damaged.
+func (t Toolchains) Remember(ctx context.Context, digest v1.Hash, found *Toolchain) (err error) {
 	temporary, err := entries(t).stage()
 	if err != nil {
 		return err
@@ -118,11 +115,15 @@ func (t Toolchains) Remember(digest v1.Hash, found *Toolchain) (err error) {
 	if err := writeFacts(temporary, found); err != nil {
 		return err
 	}
-	return entries(t).commit(temporary, digest.String())
+	return entries(t).commit(temporary, digest.String(), func() bool {
+		_, err := t.check(ctx, digest, false)
+		return err == nil
+	})
 }
 
-// Keep stores the toolchain of img, read from its layers. Where there is none,
-// or one that cannot be kept, it stores that.
+// Keep stores the toolchain of img, read from its layers, in the place of what
+// is damaged, or known without it. Where there is none, or one that cannot be
+// kept, it stores that.
 func (t Toolchains) Keep(ctx context.Context, img v1.Image) (_ *Toolchain, err error) {
 	digest, err := img.Digest()
 	if err != nil {
@@ -139,7 +140,7 @@ func (t Toolchains) Keep(ctx context.Context, img v1.Image) (_ *Toolchain, err e
 			return nil, err
 		}
 		if !found.Go {
-			return found, t.Remember(digest, found)
+			return found, t.Remember(ctx, digest, found)
 		}
 	}
 	temporary, err := entries(t).stage()
@@ -152,7 +153,7 @@ func (t Toolchains) Keep(ctx context.Context, img v1.Image) (_ *Toolchain, err e
 		return nil, err
 	}
 	if !found.Kept {
-		return found, t.Remember(digest, found)
+		return found, t.Remember(ctx, digest, found)
 	}
 	if err := writeFacts(temporary, found); err != nil {
 		return nil, err
@@ -160,7 +161,10 @@ func (t Toolchains) Keep(ctx context.Context, img v1.Image) (_ *Toolchain, err e
 	if err := os.WriteFile(filepath.Join(temporary, bootFile), []byte(boot()), 0o644); err != nil {
 		return nil, err
 	}
-	return found, entries(t).commit(temporary, digest.String())
+	return found, entries(t).commit(temporary, digest.String(), func() bool {
+		there, err := t.check(ctx, digest, false)
+		return err == nil && there.Kept
+	})
 }
 
 func goOnPath(config *v1.ConfigFile) bool {

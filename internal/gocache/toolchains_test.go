@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 )
@@ -307,10 +310,97 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 			if _, err := toolchains.Open(t.Context(), digest); err == nil || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("got %v", err)
 			}
-			if err := toolchains.Remove(digest); err != nil {
-				t.Error(err)
+			if found, err := toolchains.Keep(t.Context(), golang(t)); err != nil || !found.Kept {
+				t.Errorf("kept anew: %+v, %v", found, err)
 			}
-			onlyEntries(t, gocache.BaseImages(toolchains))
+			if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+				t.Errorf("in its place is %+v, %v", found, err)
+			}
+			onlyEntries(t, gocache.BaseImages(toolchains), digest.String())
+		})
+	}
+}
+
+// Builds that only look at an image and builds that keep its toolchain take
+// turns at will: what is kept is there from then on, whole at every instant.
+func TestOneThatIsKeptIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	toolchains := gocache.Toolchains(t.TempDir())
+	img := golang(t)
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var builds errgroup.Group
+	for range 8 {
+		builds.Go(func() error {
+			found, err := gocache.Inspect(t.Context(), img)
+			if err != nil {
+				return err
+			}
+			return toolchains.Remember(t.Context(), digest, found)
+		})
+		builds.Go(func() error {
+			for range 4 {
+				if _, err := toolchains.Keep(t.Context(), img); err != nil {
+					return err
+				}
+				if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+					return fmt.Errorf("after Keep there is %+v, %w", found, err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := builds.Wait(); err != nil {
+		t.Error(err)
+	}
+	onlyEntries(t, gocache.BaseImages(toolchains), digest.String())
+}
+
+func TestDamageIsReplacedWhereNoNamesAreExchanged(t *testing.T) {
+	defer gocache.SetExchange(func(string, string) error { return unix.EINVAL })()
+	toolchains, digest := keptGolang(t)
+	truncate(t, filepath.Join(string(toolchains), digest.String(), "toolchain.json"))
+	if _, err := toolchains.Keep(t.Context(), golang(t)); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+		t.Errorf("in its place is %+v, %v", found, err)
+	}
+	onlyEntries(t, gocache.BaseImages(toolchains), digest.String())
+}
+
+func TestAToolchainIsKeptInThePlaceOfFacts(t *testing.T) {
+	t.Parallel()
+	for name, there := range map[string]func(t *testing.T, path string, known func()){
+		"what a build without it has found": func(_ *testing.T, _ string, known func()) { known() },
+		"a file":                            func(t *testing.T, path string, _ func()) { writeFile(t, path, "") },
+		"a link to nowhere":                 func(t *testing.T, path string, _ func()) { relink(t, path, "/nowhere") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			toolchains := gocache.Toolchains(t.TempDir())
+			img := golang(t)
+			digest, err := img.Digest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			there(t, filepath.Join(string(toolchains), digest.String()), func() {
+				if err := toolchains.Remember(t.Context(), digest, &gocache.Toolchain{Go: true}); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if _, err := toolchains.Keep(t.Context(), img); err != nil {
+				t.Fatal(err)
+			}
+			if err := toolchains.Remember(t.Context(), digest, &gocache.Toolchain{Go: true}); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+				t.Errorf("got %+v, %v", found, err)
+			}
+			onlyEntries(t, gocache.BaseImages(toolchains), digest.String())
 		})
 	}
 }
@@ -379,7 +469,9 @@ func writeFile(t *testing.T, path, content string) {
 
 func relink(t *testing.T, path, target string) {
 	t.Helper()
-	remove(t, path)
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Symlink(target, path); err != nil {
 		t.Fatal(err)
 	}

@@ -123,9 +123,6 @@ func (b *bases) fetchOne(ctx context.Context, one *base) error {
 			return b.download(ctx, one)
 		case err != nil:
 			b.log.printf("base %s: what the cache has is not used: %v", one.image, err)
-			if err := b.store.Remove(one.digest); err != nil {
-				b.log.printf("base %s: %v", one.image, err)
-			}
 			return b.download(ctx, one)
 		}
 	}

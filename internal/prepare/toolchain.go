@@ -137,9 +137,6 @@ func (t *toolchain) recall(ctx context.Context) (map[v1.Hash]*gocache.Toolchain,
 			return nil, context.Cause(ctx)
 		case !errors.Is(err, fs.ErrNotExist):
 			t.log.printf("toolchain of %s: what the cache has is not used: %v", base.image, err)
-			if err := t.store.Remove(base.digest); err != nil {
-				t.log.printf("toolchain of %s: %v", base.image, err)
-			}
 		}
 	}
 	return known, nil
@@ -242,17 +239,12 @@ func (t *toolchain) look(ctx context.Context, base *base, known map[v1.Hash]*goc
 			return nil, err
 		}
 		if t.store != "" {
-			if err := t.store.Remember(base.digest, found); err != nil {
+			if err := t.store.Remember(ctx, base.digest, found); err != nil {
 				t.log.printf("toolchain of %s: %v", base.image, err)
 			}
 		}
 		known[base.digest] = found
 		return found, nil
-	}
-	if found != nil {
-		if err := t.store.Remove(base.digest); err != nil {
-			return nil, err
-		}
 	}
 	if found, err = t.store.Keep(ctx, img); err != nil && ctx.Err() == nil {
 		t.log.printf("toolchain of %s: not kept: %v", base.image, err)
