@@ -181,14 +181,15 @@ func put[T any](objects map[string]T, name string, object T) T {
 }
 
 var (
-	reference    = regexp.MustCompile(`\$\(([^()]*)\)`)
-	pinnedImage  = regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
-	versionImage = regexp.MustCompile(`:v?[0-9]+\.[0-9]+\.[0-9]+$`)
-	wholeParam   = regexp.MustCompile(`^\$\(params\.([^()]+)\)$`)
-	usedParam    = regexp.MustCompile(`\$\(params\.([a-zA-Z0-9_-]+)(?:\[[^]]*\])?\)`)
-	usedTTParam  = regexp.MustCompile(`\$\(tt\.params\.([a-zA-Z0-9_-]+)\)`)
-	taskResult   = regexp.MustCompile(`\$\(tasks\.([a-z0-9-]+)\.results\.([a-zA-Z0-9_-]+)(\[\*\])?\)`)
-	contractName = regexp.MustCompile(`^(PARAM|WORKSPACE|RESULT)_`)
+	reference     = regexp.MustCompile(`\$\(([^()]*)\)`)
+	pinnedImage   = regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
+	versionImage  = regexp.MustCompile(`:v?[0-9]+\.[0-9]+\.[0-9]+$`)
+	wholeParam    = regexp.MustCompile(`^\$\(params\.([^()]+)\)$`)
+	usedParam     = regexp.MustCompile(`\$\(params\.([a-zA-Z0-9_-]+)(?:\[[^]]*\])?\)`)
+	usedTTParam   = regexp.MustCompile(`\$\(tt\.params\.([a-zA-Z0-9_-]+)\)`)
+	usedExtension = regexp.MustCompile(`\bextensions\.([a-zA-Z0-9_-]+)`)
+	taskResult    = regexp.MustCompile(`\$\(tasks\.([a-z0-9-]+)\.results\.([a-zA-Z0-9_-]+)(\[\*\])?\)`)
+	contractName  = regexp.MustCompile(`^(PARAM|WORKSPACE|RESULT)_`)
 )
 
 // taskOf is the Task of a pipeline's task, nil for one that is not there.

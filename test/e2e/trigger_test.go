@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -73,6 +74,23 @@ func TestPushBecomesARun(t *testing.T) {
 	if got := run.Result("run", "commit"); got != event.After {
 		t.Errorf("commit %s was fetched in one pod, %s was pushed", got, event.After)
 	}
+
+	// The same Trigger takes the pushes of a GitLab, if it has the token.
+	hello.replace(t, "main.go", `"hello\n"`, `"hello from GitLab\n"`)
+	event.After = hello.push(t)
+	s.sendAsGitLab(t, event, "a guess")
+	s.sendAsGitLab(t, event, flow.WebhookSecret)
+	if name, err = s.WaitForRun(t.Context(), s.namespace, event.After); err != nil {
+		t.Fatal(err)
+	}
+	succeeded(t, s.follow(t, name))
+	hello.answers(t, "/", "hello from GitLab")
+	if runs, err = s.Tekton.TektonV1().PipelineRuns(s.namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(runs.Items) != 3 {
+		t.Errorf("there are %d runs, want 3: GitLab's with another token was taken", len(runs.Items))
+	}
 }
 
 // pushEvent is what of GitHub's event matters here
@@ -93,12 +111,37 @@ func (s *site) send(t *testing.T, e pushEvent, secret string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := s.Kube.CoreV1().RESTClient().Post().Namespace(s.namespace).Resource("services").Name("http:el-slipway:8080").SubResource("proxy").
-		SetHeader("Content-Type", "application/json").SetHeader("X-GitHub-Event", "push").Body(body)
+	header := map[string]string{"X-GitHub-Event": "push"}
 	if secret != "" {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write(body)
-		request.SetHeader("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+		header["X-Hub-Signature-256"] = "sha256=" + hex.EncodeToString(mac.Sum(nil))
+	}
+	s.deliver(t, header, body)
+}
+
+// sendAsGitLab delivers an event as GitLab does
+// (https://docs.gitlab.com/user/project/integrations/webhook_events/#push-events).
+func (s *site) sendAsGitLab(t *testing.T, e pushEvent, token string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{
+		"object_kind": "push", "ref": e.Ref, "after": e.After, "checkout_sha": e.After,
+		"project": map[string]any{"path_with_namespace": e.FullName, "git_http_url": e.CloneURL},
+		"commits": []map[string]any{{"id": e.After, "timestamp": time.Now().Format(time.RFC3339)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.deliver(t, map[string]string{"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": token}, body)
+}
+
+// deliver sends JSON to the listener.
+func (s *site) deliver(t *testing.T, header map[string]string, body []byte) {
+	t.Helper()
+	request := s.Kube.CoreV1().RESTClient().Post().Namespace(s.namespace).Resource("services").Name("http:el-slipway:8080").SubResource("proxy").
+		SetHeader("Content-Type", "application/json").Body(body)
+	for name, value := range header {
+		request.SetHeader(name, value)
 	}
 	if err := request.Do(t.Context()).Error(); err != nil {
 		t.Fatalf("send an event to the listener: %v", err)
