@@ -1,6 +1,7 @@
 package gocache
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -156,12 +157,37 @@ func (c *check) modules() ([]suspect, error) {
 	return all, nil
 }
 
+// unvouched says what is wrong with a version that has no hash beside it, which
+// a removal may have left: Go takes an archive that is there for the right one,
+// and never downloads it again, and so it takes the files. What is right is the
+// hash want, or any with "".
+func (m *modVersion) unvouched(want string) error {
+	hash := filepath.Join(m.download(), m.version+".ziphash")
+	got, err := dirhash.HashZip(filepath.Join(m.download(), m.version+".zip"), dirhash.Hash1)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err = os.Lstat(m.tree())
+		if err != nil {
+			return nil //nolint:nilerr // nothing is there
+		}
+		err = errors.New("its files are there without the hash that they were downloaded with")
+	case err != nil:
+		err = fmt.Errorf("its archive: %v", err) //nolint:errorlint // damaged, not gone
+	case want != "" && got != want:
+		err = errors.New("its archive has another hash than go.sum says")
+	}
+	if !gone(hash) {
+		return nil // it was downloaded at this moment
+	}
+	return err
+}
+
 // check compares a version with the hash that it was downloaded with.
 func (m *modVersion) check() error {
 	file := func(kind string) string { return filepath.Join(m.download(), m.version+kind) }
 	hash, err := os.ReadFile(file(".ziphash"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // only its go.mod is here, which each build holds against go.sum
+		return m.unvouched("") // its go.mod each build holds against go.sum
 	}
 	if err != nil {
 		return err
@@ -221,7 +247,18 @@ func (c *check) entries(name Name, check func(context.Context, v1.Hash) error) (
 			return nil, err
 		}
 		path := filepath.Join(dir, entry.Name())
-		all = append(all, suspect{path, []string{path}, func(ctx context.Context) error { return check(ctx, digest) }})
+		all = append(all, suspect{path, []string{path}, func(ctx context.Context) error {
+			folder, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer folder.Close()
+			if err := check(ctx, digest); err != nil {
+				// A build may have replaced it while it was read.
+				return cmp.Or(stillThere(folder, path), err)
+			}
+			return nil
+		}})
 	}
 	return all, nil
 }

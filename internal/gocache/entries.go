@@ -60,9 +60,11 @@ func (e entries) commit(temporary, name string, right func() bool) error {
 		return err
 	}
 	if err := os.Rename(path, filepath.Join(aside, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, os.RemoveAll(aside))
+		return errors.Join(err, os.Remove(aside))
 	}
-	return errors.Join(os.Rename(temporary, path), os.RemoveAll(aside))
+	err = os.Rename(temporary, path)
+	_ = os.RemoveAll(aside) // or later: deleteStale
+	return err
 }
 
 // touch counts as a use of the entry name.

@@ -16,7 +16,8 @@ import (
 // Who uses a folder of the volume holds it: a shared lock on the folder itself
 // (flock(2)), which the kernel ends with the process, however that ends. Who
 // removes a folder must take it: an exclusive lock, which there is only while
-// nobody holds it. Nobody ever waits for a lock.
+// nobody holds it, and for a look and a rename. Nobody waits for a lock but to
+// hold, and that no longer than such a moment.
 //
 // A build is several processes, one after the other. From the end of prepare to
 // the start of the build step no process holds anything; for that moment
@@ -36,7 +37,14 @@ var flock = unix.Flock
 var ErrNoLocks = errors.New("the file system has no file locks")
 
 // errGone says that a folder was replaced or removed while it was locked.
-var errGone = errors.New("it was removed at this moment")
+var errGone = fmt.Errorf("it was removed at this moment: %w", fs.ErrNotExist)
+
+// A folder is taken for no longer than takenFor; who is to hold it asks again
+// every askAgain.
+const (
+	takenFor = 2 * time.Second
+	askAgain = 5 * time.Millisecond
+)
 
 // Held is a folder that is not removed.
 type Held struct {
@@ -48,6 +56,9 @@ type Held struct {
 // returns as dir is: what was removed in the meantime is an error.
 func Hold(dir string) (*Held, error) {
 	file, err := lock(dir, unix.LOCK_SH)
+	for started := time.Now(); errors.Is(err, unix.EWOULDBLOCK) && time.Since(started) < takenFor; time.Sleep(askAgain) {
+		file, err = lock(dir, unix.LOCK_SH)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +150,9 @@ func (h *Held) alone(f func() error) bool {
 		err = stillThere(h.dir, h.path)
 	}
 	if err == nil {
+		err = leased(h.path, Time(filepath.Dir(h.path)))
+	}
+	if err == nil {
 		err = f()
 	}
 	return errors.Join(err, flock(fd, unix.LOCK_SH|unix.LOCK_NB), stillThere(h.dir, h.path)) == nil
@@ -151,19 +165,27 @@ func take(dir string, now time.Time) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := leased(dir, now); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// leased is an error where a build has a lease of dir at the volume's time now.
+func leased(dir string, now time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return err
 	}
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), leasePrefix) {
 			continue
 		}
 		if info, err := entry.Info(); err == nil && now.Sub(info.ModTime()) < leaseFor {
-			return nil, errors.Join(fmt.Errorf("%s is another build's", dir), file.Close())
+			return fmt.Errorf("%s is another build's", dir)
 		}
 	}
-	return file, nil
+	return nil
 }
 
 // Time is what the volume says that time is: a network file system need

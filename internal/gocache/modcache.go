@@ -43,18 +43,18 @@ func (m *modVersion) paths() []string {
 	return paths
 }
 
-// parts are what has to go with the version, in this order: the hash before what
-// it vouches for, and what the next generation has of it by now.
+// parts are what has to go with the version, and what the next generation has of
+// it by now, in an order that may be cut off anywhere: Go believes files that are
+// there when it writes the hash, and an archive without one is never downloaded
+// again, so the hash goes after both.
 func (m *modVersion) parts() []string {
-	whole := modVersion{root: m.root, path: m.path, version: m.version}
-	for _, kind := range slices.Backward(kinds) {
-		whole.files = append(whole.files, m.version+kind)
-	}
-	next := whole
-	next.root = nextOf(m.root)
 	var parts []string
-	for _, paths := range [][]string{whole.paths(), next.paths()} {
-		parts = slices.Concat(parts, paths[1:], paths[:1])
+	for _, root := range []string{m.root, nextOf(m.root)} {
+		whole := modVersion{root: root, path: m.path, version: m.version}
+		parts = append(parts, whole.tree())
+		for _, kind := range []string{".zip", ".ziphash", ".mod", ".info"} {
+			parts = append(parts, filepath.Join(whole.download(), m.version+kind))
+		}
 	}
 	return parts
 }
@@ -230,14 +230,56 @@ func modVersionOf(root string, v module.Version) (*modVersion, error) {
 
 // hasOther says whether the cache has the version with other content.
 func (m *modVersion) hasOther(sum Sum, mod string) bool {
-	if hash, err := os.ReadFile(filepath.Join(m.download(), m.version+".ziphash")); err == nil && sum.Files != "" && string(hash) != sum.Files {
+	hash, err := os.ReadFile(filepath.Join(m.download(), m.version+".ziphash"))
+	switch {
+	case sum.Files == "":
+	case err == nil && string(hash) != sum.Files:
+		return true
+	case errors.Is(err, fs.ErrNotExist) && m.unvouched(sum.Files) != nil:
 		return true
 	}
 	if sum.Mod == "" {
 		return false
 	}
-	hash, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return os.Open(mod) })
-	return err == nil && hash != sum.Mod
+	got, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return os.Open(mod) })
+	return err == nil && got != sum.Mod
+}
+
+// linkMarks makes the marks of builds those of another GOMODCACHE too: it has
+// what they are about. The lock of one that lasts is the file's.
+func linkMarks(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasPrefix(name, unfinishedPrefix) || strings.HasPrefix(name, failedPrefix) {
+			err = errors.Join(err, link(filepath.Join(from, name), filepath.Join(to, name)))
+		}
+	}
+	return err
+}
+
+// LinkDownloads lets another GOMODCACHE have the downloads of one that takes no
+// more: go commands read them where they are, and extract them there.
+func LinkDownloads(from, to string) error {
+	for _, m := range modulesIn(from) {
+		files := m.files
+		if hash, err := os.ReadFile(filepath.Join(m.download(), m.version+".ziphash")); err != nil || !strings.HasPrefix(string(hash), "h1:") {
+			// Go would write to it, and to what it is of.
+			files = slices.DeleteFunc(slices.Clone(files), func(file string) bool { return strings.HasPrefix(strings.TrimPrefix(file, m.version), ".zip") })
+		}
+		there := &modVersion{root: to, path: m.path, version: m.version}
+		if err := makeLike(m.download(), there.download(), m.root, to); err != nil {
+			return err
+		}
+		for _, file := range files {
+			if err := os.Symlink(filepath.Join(m.download(), file), filepath.Join(there.download(), file)); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // carryModules links the versions that were used since then to another
@@ -282,7 +324,14 @@ func (m *modVersion) carry(to string) error {
 	if err := linkTree(m.tree(), part); err != nil {
 		return err
 	}
-	return os.Rename(part, there.tree())
+	if err := os.Rename(part, there.tree()); err != nil {
+		return err
+	}
+	if !m.whole() {
+		// It was taken away meanwhile, and is there in part.
+		return discard(filepath.Dir(to), there.tree())
+	}
+	return nil
 }
 
 // makeLike makes the folder to as from is, and those above it down from a root.

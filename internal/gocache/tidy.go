@@ -187,6 +187,11 @@ func (t *Tidying) succeed() error {
 	if err := t.carry(t.started); err != nil {
 		return err
 	}
+	if from, err := current(t.Volume, GoMod); err != nil {
+		return err
+	} else if err := linkMarks(from, filepath.Join(t.Volume, string(GoMod)+nextSuffix)); err != nil {
+		return err
+	}
 	for _, name := range []Name{GoBuild, GoMod} {
 		if _, err := succeed(t.Volume, name); err != nil {
 			return err

@@ -17,6 +17,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-ci/slipway/internal/step"
 )
 
 // GoRoot is where the golang images have Go, and its place is part of what a
@@ -105,8 +107,16 @@ func (t Toolchains) check(ctx context.Context, digest v1.Hash, whole bool) (*Too
 	return &found, nil
 }
 
-// Remember stores what Inspect has found, in the place of what is damaged.
+// Remember stores what Inspect has found, where nothing is known or what is there
+// is damaged. That stays, as a build may use it: it is only not kept any more.
 func (t Toolchains) Remember(ctx context.Context, digest v1.Hash, found *Toolchain) (err error) {
+	dir := filepath.Join(string(t), digest.String())
+	if info, err := os.Lstat(dir); err == nil && info.IsDir() {
+		if _, err := t.check(ctx, digest, false); err == nil || ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return writeFacts(dir, found)
+	}
 	temporary, err := entries(t).stage()
 	if err != nil {
 		return err
@@ -116,8 +126,8 @@ func (t Toolchains) Remember(ctx context.Context, digest v1.Hash, found *Toolcha
 		return err
 	}
 	return entries(t).commit(temporary, digest.String(), func() bool {
-		_, err := t.check(ctx, digest, false)
-		return err == nil
+		info, err := os.Lstat(dir)
+		return err == nil && info.IsDir() // another run's by now
 	})
 }
 
@@ -181,7 +191,7 @@ func writeFacts(dir string, found *Toolchain) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, factsFile), content, 0o644)
+	return step.WriteFile(filepath.Join(dir, factsFile), content, 0o644)
 }
 
 // bootID has another content each time that the node boots: random(4).

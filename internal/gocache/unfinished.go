@@ -34,20 +34,28 @@ const writtenBefore = 2 * time.Minute
 // Unfinished is the mark of a running build.
 type Unfinished struct {
 	file   *os.File
+	mark   string // its path
 	failed string // path of the mark that the build failed
 }
 
 // MarkUnfinished marks the GOMODCACHE that a build of a repository uses, until
 // End, or for the next build if that is never called.
 func MarkUnfinished(goMod, repository string) (*Unfinished, error) {
-	file, err := os.CreateTemp(goMod, unfinishedPrefix+"*")
+	file, err := os.CreateTemp(goMod, staging+"*")
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// It has the name of a mark with the lock: without it, it is a killed
+	// build's.
+	mark := filepath.Join(goMod, unfinishedPrefix+strings.TrimPrefix(filepath.Base(file.Name()), staging))
+	err = flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		err = os.Rename(file.Name(), mark)
+	}
+	if err != nil {
 		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
 	}
-	return &Unfinished{file, failedMark(goMod, repository)}, nil
+	return &Unfinished{file, mark, failedMark(goMod, repository)}, nil
 }
 
 // End says how the build has ended. Of nil it does nothing.
@@ -59,7 +67,7 @@ func (u *Unfinished) End(failed bool) error {
 	if failed {
 		err = os.WriteFile(u.failed, nil, 0o644)
 	}
-	return errors.Join(err, os.Remove(u.file.Name()), u.file.Close())
+	return errors.Join(err, os.Remove(u.mark), u.file.Close())
 }
 
 func failedMark(goMod, repository string) string {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
@@ -51,6 +52,9 @@ func holdCaches(c *plan.Cache, stderr io.Writer) *caches {
 		}
 	}
 	for _, lease := range c.Leases {
+		if !slices.ContainsFunc(caches.held, func(held *gocache.Held) bool { return held.Path() == filepath.Dir(lease) }) {
+			continue // it is all that the build has
+		}
 		if err := os.Remove(lease); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			fmt.Fprintf(stderr, "caches: %v\n", err)
 		}
@@ -92,6 +96,10 @@ func (caches *caches) full(p *plan.Plan) bool {
 			continue
 		}
 		own, err := gocache.Open(parent, name, 0)
+		if err == nil && name == gocache.GoMod {
+			// Private ones are nowhere else for a go command without a login.
+			err = gocache.LinkDownloads(caches.GoMod, own)
+		}
 		if err == nil {
 			link.Target = own
 			err = errors.Join(os.Remove(link.Path), makeLink(*link))

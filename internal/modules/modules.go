@@ -159,13 +159,31 @@ func (f *Fetcher) fetch(ctx context.Context, m Module, repositories *repositorie
 			return done, err
 		}
 	}
-	if hash, err := os.ReadFile(at(".ziphash")); err == nil && string(hash) == m.Sum && exists(at(".zip")) {
+	hash, err := os.ReadFile(at(".ziphash"))
+	switch {
+	case err == nil && string(hash) == m.Sum && exists(at(".zip")):
 		return done, nil
+	case err == nil && string(hash) != m.Sum:
+		return done, ErrOther
+	case errors.Is(err, fs.ErrNotExist) && !absent(filepath.Join(f.Cache, filepath.FromSlash(path)+"@"+version)):
+		return done, ErrOther
 	}
 	if err := get(".zip", maxZip, checkZip(m.Sum)); err != nil {
 		return done, err
 	}
+	if hash, err := os.ReadFile(at(".ziphash")); err == nil && string(hash) != m.Sum {
+		return done, ErrOther
+	}
 	return done, step.WriteFile(at(".ziphash"), []byte(m.Sum), 0o644)
+}
+
+// ErrOther says that the cache has a module's files with other content than
+// go.sum says: another build's, which may be using them. Go would believe them.
+var ErrOther = errors.New("the cache has it with other content than go.sum says")
+
+func absent(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // makeFolders makes dir, below cache, as folders that every user can write to:

@@ -100,6 +100,10 @@ func (b *bases) fetch(ctx context.Context, needless func(v1.Hash) bool) error {
 			if err := b.fetchOne(ctx, one); err != nil {
 				return fmt.Errorf("base image %s: %w", one.image, err)
 			}
+			if b.caches.kept {
+				// Not when all are there: that may be long after this one's use.
+				b.caches.hold(b.store.Path(one.digest), b.store.Path(one.digest))
+			}
 			return nil
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/modules"
@@ -21,7 +23,8 @@ type caches struct {
 	bases   gocache.BaseImages
 
 	kept bool // the bases outlive the run
-	held []heldEntry
+	mu   sync.Mutex
+	held []heldEntry // under mu
 	log  *log
 
 	repository string // whose build it is
@@ -90,6 +93,11 @@ type heldEntry struct {
 // seen is where the build step sees it. Where that cannot be, its recent use
 // must do.
 func (opened *caches) hold(entry, seen string) {
+	opened.mu.Lock()
+	defer opened.mu.Unlock()
+	if slices.ContainsFunc(opened.held, func(held heldEntry) bool { return held.seen == seen }) {
+		return
+	}
 	gocache.SetWriter(entry, opened.repository)
 	if held, err := gocache.Hold(entry); err == nil {
 		opened.held = append(opened.held, heldEntry{held, seen})
@@ -177,6 +185,24 @@ func (opened *caches) share(c *Config, dockerfile string, line int, log *log) er
 		if err := errors.Join(cache.held.Release(), cache.useOwn(c)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// leave makes the cache one of this run in what was decided already, too.
+func (cache *goCache) leave(c *Config, p *plan.Plan, why error, log *log) error {
+	log.notUsed(cache.name, "%v", why)
+	left := cache.dir
+	if err := errors.Join(cache.held.Release(), cache.useOwn(c)); err != nil {
+		return err
+	}
+	for i := range p.Links {
+		if p.Links[i].Target == left {
+			p.Links[i].Target = cache.dir
+		}
+	}
+	if p.Modules == left {
+		p.Modules = cache.dir
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/modules"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -140,7 +141,15 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if p.Unchanged != nil {
 		return leave(c, host, source, derived, p)
 	}
-	if err := fetchPrivate(ctx, c, source, caches.goMod.dir, log); err != nil {
+	err = fetchPrivate(ctx, c, source, caches.goMod.dir, log)
+	if errors.Is(err, modules.ErrOther) {
+		// Another build has put it there since the modules were looked at.
+		if err := caches.goMod.leave(c, p, err, log); err != nil {
+			return err
+		}
+		err = fetchPrivate(ctx, c, source, caches.goMod.dir, log)
+	}
+	if err != nil {
 		return err
 	}
 	if derived.Modules != nil {

@@ -47,12 +47,20 @@ func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]s
 	if err != nil {
 		return err
 	}
+	leftOut := map[v1.Hash]bool{}
 	if err := t.bases.fetch(ctx, func(digest v1.Hash) bool {
-		return t.lean(digest, known)
+		leftOut[digest] = t.lean(digest, known)
+		return leftOut[digest]
 	}); err != nil {
 		return err
 	}
 	image, found, why := t.find(ctx, known)
+	if why != "" {
+		// It is not there any more that they were left out for.
+		if err := t.bases.fetch(ctx, func(digest v1.Hash) bool { return !leftOut[digest] }); err != nil {
+			return err
+		}
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -262,11 +270,11 @@ func (t *toolchain) look(ctx context.Context, base *base, known map[v1.Hash]*goc
 // visible says why the kaniko step cannot read the kept toolchain where it
 // cannot write it; "" if it can.
 func (t *toolchain) visible(digest v1.Hash) string {
-	ours, err := os.Stat(filepath.Join(string(t.store), digest.String()))
+	ours, err := os.Stat(t.store.Tree(digest))
 	if err != nil {
 		return err.Error()
 	}
-	theirs, err := os.Stat(filepath.Join(t.config.Toolchains, digest.String()))
+	theirs, err := os.Stat(gocache.Toolchains(t.config.Toolchains).Tree(digest))
 	if err != nil || !os.SameFile(ours, theirs) {
 		return "the workspace toolchains is not the folder toolchains of the workspace cache: bind both to one claim, this one with the other's subPath and /toolchains"
 	}
