@@ -41,7 +41,7 @@ func TestTwoRunsExtractOneToolchain(t *testing.T) {
 	w.write(t, "source/Dockerfile", "FROM golang:kept AS build\nRUN go build -o /app\nFROM scratch\nCOPY --from=build /app /\n")
 
 	start := func(run string) (*exec.Cmd, *bytes.Buffer) {
-		for key, dir := range map[string]string{"PREPARED_PATH": "prepared", "BUILT_PATH": "built", "SECRETS_PATH": "secrets-for-run"} {
+		for key, dir := range map[string]string{"PREPARED_PATH": "prepared", "BUILT_PATH": "built", "SECRETS_PATH": "secrets-for-run", "LOGINS_PATH": "logins"} {
 			w.mkdir(t, run, dir)
 			w.env[key] = w.path(run, dir)
 		}

@@ -61,7 +61,7 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 	w.golang = w.put(t, "library/golang:alpine", login)
 	w.distroless = w.put(t, "distroless/static:latest", login)
 	w.put(t, "corp/onbuild:latest", login, "WORKDIR /workspace", "COPY . .")
-	for _, dir := range []string{"source", "cache", "prepared", "built", "secrets-for-run"} {
+	for _, dir := range []string{"source", "cache", "prepared", "built", "secrets-for-run", "logins"} {
 		w.mkdir(t, dir)
 	}
 	w.env = map[string]string{
@@ -72,6 +72,9 @@ func newWorld(t *testing.T, login *authn.Basic) *world {
 		"WORKSPACE_GIT_CREDENTIALS_PATH":       "",
 		"WORKSPACE_SECRETS_PATH":               "",
 		"SECRETS_PATH":                         w.path("secrets-for-run"),
+		"LOGINS_PATH":                          w.path("logins"),
+		"WORKSPACE_SEALED_RESULTS_PATH":        "/tekton/results",
+		"WORKSPACE_SEALED_ARTIFACTS_PATH":      "/tekton/artifacts",
 		"PREPARED_PATH":                        w.path("prepared"),
 		"BUILT_PATH":                           w.path("built"),
 		"PARAM_IMAGE":                          w.host + "/team/app",

@@ -63,7 +63,7 @@ type built struct {
 func newBuilt(t *testing.T, image string) *built {
 	t.Helper()
 	b := &built{root: t.TempDir(), args: []string{"--insecure-registries", "--skip-tls-verify-registries", "--destinations", "--immutable-tags", "--registry-certificates", "--registry-client-certs"}}
-	for _, dir := range []string{"prepared", "results", "go"} {
+	for _, dir := range []string{"prepared", "results", "go", "logins"} {
 		if err := os.Mkdir(b.path(dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -87,20 +87,20 @@ func newBuilt(t *testing.T, image string) *built {
 		t.Fatal(err)
 	}
 	b.env = map[string]string{
-		"PREPARED_PATH":               b.path("prepared"),
-		"WORKSPACE_DOCKERCONFIG_PATH": "",
-		"TASK_RUN":                    "team/feed-agg-build",
-		"PARAM_IMAGE":                 image,
-		"PARAM_PUSH":                  "true",
-		"PARAM_PUSH_RETRY":            "1",
-		"PARAM_ARTIFACT":              "",
-		"RESULT_DEPLOY_IMAGE_PATH":    b.path("results/deploy-image"),
-		"RESULT_IMAGE_URL_PATH":       b.path("results/IMAGE_URL"),
-		"RESULT_IMAGE_URLS_PATH":      b.path("results/image-urls"),
-		"RESULT_IMAGE_DIGEST_PATH":    b.path("results/IMAGE_DIGEST"),
-		"RESULT_BUILD_REPORT_PATH":    b.path("results/build-report"),
-		"HOME":                        b.path("home"),
-		"BE_PUSH":                     "1",
+		"PREPARED_PATH":            b.path("prepared"),
+		"LOGINS_PATH":              b.path("logins"),
+		"TASK_RUN":                 "team/feed-agg-build",
+		"PARAM_IMAGE":              image,
+		"PARAM_PUSH":               "true",
+		"PARAM_PUSH_RETRY":         "1",
+		"PARAM_ARTIFACT":           "",
+		"RESULT_DEPLOY_IMAGE_PATH": b.path("results/deploy-image"),
+		"RESULT_IMAGE_URL_PATH":    b.path("results/IMAGE_URL"),
+		"RESULT_IMAGE_URLS_PATH":   b.path("results/image-urls"),
+		"RESULT_IMAGE_DIGEST_PATH": b.path("results/IMAGE_DIGEST"),
+		"RESULT_BUILD_REPORT_PATH": b.path("results/build-report"),
+		"HOME":                     b.path("home"),
+		"BE_PUSH":                  "1",
 	}
 	return b
 }
@@ -124,7 +124,7 @@ func (b *built) run(t *testing.T) (code int, stderr string) {
 	return steptest.Run(t, b.args, b.env)
 }
 
-// results are all result files, by name.
+// results are those that say something, by name.
 func (b *built) results(t *testing.T) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(b.path("results"))
@@ -137,7 +137,9 @@ func (b *built) results(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		results[entry.Name()] = string(content)
+		if text := string(content); text != "" && text != "[]" {
+			results[entry.Name()] = text
+		}
 	}
 	return results
 }
@@ -244,16 +246,75 @@ func TestModulesAndUnusedCachesInTheReport(t *testing.T) {
 	}
 }
 
-// A push that is done stays done, whatever becomes of the account of it.
-func TestAReportThatCannotBeWritten(t *testing.T) {
+// Where a result cannot be this step's, it is somebody else's.
+func TestAResultThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
-	b := newBuilt(t, serve(t, nil)+"/feed-agg")
+	var asked atomic.Int64
+	b := newBuilt(t, serve(t, func(http.ResponseWriter, *http.Request) bool { asked.Add(1); return false })+"/feed-agg")
 	b.env["RESULT_BUILD_REPORT_PATH"] = b.path("no-such-folder/build-report")
-	if stderr := b.mustRun(t); !strings.Contains(stderr, "build-report: write result build-report: ") {
-		t.Error(stderr)
+	if code, stderr := b.run(t); code != 1 || !strings.HasPrefix(stderr, "push: write result build-report: ") || asked.Load() > 0 {
+		t.Errorf("exit code %d, the registry was asked %d times\n%s", code, asked.Load(), stderr)
 	}
-	if results := b.results(t); len(results) != 4 || results["IMAGE_DIGEST"] != b.digest.String() {
-		t.Errorf("results %q", results)
+}
+
+// What RUN instructions have put where the results are is no result.
+func TestResultsAreThisStepsAlone(t *testing.T) {
+	t.Parallel()
+	for push, want := range map[string]int{"true": 5, "false": 1} {
+		t.Run("push "+push, func(t *testing.T) {
+			t.Parallel()
+			b := newBuilt(t, serve(t, nil)+"/feed-agg")
+			b.env["PARAM_PUSH"], b.env["WORKSPACE_OUTPUT_PATH"], b.env["PARAM_TAR_PATH"] = push, b.root, "image.tar"
+			b.write(t, "go/login", "a login")
+			for _, result := range []string{"IMAGE_URL", "image-urls", "IMAGE_DIGEST", "deploy-image", "build-report"} {
+				must(t, os.Symlink(b.path("go/login"), b.path("results/"+result)))
+			}
+			b.mustRun(t)
+			results := b.results(t)
+			if len(results) != want || results["build-report"] == "" {
+				t.Errorf("results %q", results)
+			}
+			for name, value := range results {
+				if value == "a login" {
+					t.Errorf("%s is what was there", name)
+				}
+			}
+			if content, err := os.ReadFile(b.path("go/login")); err != nil || string(content) != "a login" {
+				t.Errorf("results were written through a link: %s, %v", content, err)
+			}
+		})
+	}
+}
+
+// However this step ends, Tekton's entrypoint finds no login afterwards.
+func TestNoLoginIsLeft(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(b *built){
+		"pushed":             func(*built) {},
+		"no image":           func(b *built) { must(t, os.RemoveAll(b.path("layout"))) },
+		"no plan":            func(b *built) { must(t, os.RemoveAll(b.path("prepared"))) },
+		"a bad param":        func(b *built) { b.env["PARAM_PUSH_RETRY"] = "100" },
+		"a param is missing": func(b *built) { delete(b.env, "PARAM_PUSH") },
+		"a bad argument":     func(b *built) { b.args = append([]string{"word"}, b.args...) },
+		"no results":         func(b *built) { must(t, os.RemoveAll(b.path("results"))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := serve(t, nil)
+			b := newBuilt(t, host+"/feed-agg")
+			for _, dir := range []string{"dockerconfig", "certificates"} {
+				must(t, os.Mkdir(b.path("logins/"+dir), 0o777))
+			}
+			b.write(t, "logins/dockerconfig/config.json", `{"auths":{"`+host+`":{"auth":"cm9ib3Q6c2VjcmV0"}}}`)
+			b.write(t, "logins/certificates/key", "a key")
+			change(b)
+			if code, stderr := b.run(t); (code == 0) != (name == "pushed") {
+				t.Errorf("exit code %d\n%s", code, stderr)
+			}
+			if left, err := os.ReadDir(b.path("logins")); err != nil || len(left) > 0 {
+				t.Errorf("left are %v, %v", left, err)
+			}
+		})
 	}
 }
 
@@ -321,8 +382,8 @@ func TestBadInput(t *testing.T) {
 		newBuilt(t, image).mustFail(t, step.ExitBadInput, want)
 	}
 	b := newBuilt(t, "registry.example/app")
-	b.write(t, "go/password", "secret")
-	b.env["WORKSPACE_DOCKERCONFIG_PATH"] = b.path("go")
+	must(t, os.Mkdir(b.path("logins/dockerconfig"), 0o777))
+	b.write(t, "logins/dockerconfig/password", "secret")
 	b.mustFail(t, step.ExitBadInput, "workspace dockerconfig has none of config.json, .dockerconfigjson and a Google service account's key: file does not exist")
 }
 

@@ -91,7 +91,14 @@ func (b *bases) fetch(ctx context.Context, needless func(v1.Hash) bool) error {
 	fetches, ctx := errgroup.WithContext(ctx)
 	fetches.SetLimit(2)
 	seen := map[v1.Hash]bool{}
-	for _, one := range b.found {
+	// Held until all are there, which may be long after the first one's use.
+	early := make([]*gocache.Held, len(b.found))
+	defer func() {
+		for _, held := range early {
+			_ = held.Release()
+		}
+	}()
+	for i, one := range b.found {
 		if seen[one.digest] || needless(one.digest) {
 			continue
 		}
@@ -101,8 +108,7 @@ func (b *bases) fetch(ctx context.Context, needless func(v1.Hash) bool) error {
 				return fmt.Errorf("base image %s: %w", one.image, err)
 			}
 			if b.caches.kept {
-				// Not when all are there: that may be long after this one's use.
-				b.caches.hold(b.store.Path(one.digest), b.store.Path(one.digest))
+				early[i], _ = gocache.Hold(b.store.Path(one.digest))
 			}
 			return nil
 		})

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/modules"
@@ -23,8 +22,7 @@ type caches struct {
 	bases   gocache.BaseImages
 
 	kept bool // the bases outlive the run
-	mu   sync.Mutex
-	held []heldEntry // under mu
+	held []heldEntry
 	log  *log
 
 	repository string // whose build it is
@@ -93,8 +91,6 @@ type heldEntry struct {
 // seen is where the build step sees it. Where that cannot be, its recent use
 // must do.
 func (opened *caches) hold(entry, seen string) {
-	opened.mu.Lock()
-	defer opened.mu.Unlock()
 	if slices.ContainsFunc(opened.held, func(held heldEntry) bool { return held.seen == seen }) {
 		return
 	}

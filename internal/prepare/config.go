@@ -33,6 +33,12 @@ type Config struct {
 	Prepared      string `env:"PREPARED_PATH, required"`        // a folder the later steps can read
 	Built         string `env:"BUILT_PATH, required"`           // a folder the build step can write
 	SecretsForRun string `env:"SECRETS_PATH, required"`         // a folder in memory that the build step can read
+	Logins        string `env:"LOGINS_PATH, required"`          // a folder in memory that the step push alone has, too
+
+	// Where the build step has nothing in the place of the folders that results
+	// and artifacts are read from; "" where it has these.
+	SealedResults   string `env:"WORKSPACE_SEALED_RESULTS_PATH"`
+	SealedArtifacts string `env:"WORKSPACE_SEALED_ARTIFACTS_PATH"`
 
 	Artifact   string `env:"PARAM_ARTIFACT"` // has its words in the place of the next four and the build args
 	Image      string `env:"PARAM_IMAGE"`

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/logins"
 	"github.com/slipway-ci/slipway/internal/modules"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -63,8 +64,14 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	}
 	defer naming.close()
 	tellAnnotated(host.Mounts, log)
+	if c.SealedResults == "" || c.SealedArtifacts == "" {
+		log.printf("results: a RUN instruction could write what this TaskRun says of its image: bind the workspaces sealed-results and sealed-artifacts, to an emptyDir each")
+	}
 	client, err := c.client()
 	if err != nil {
+		return err
+	}
+	if err := logins.Folder(c.Logins).Leave(c.DockerConfig, c.Certificates); err != nil {
 		return err
 	}
 	source, err := readSource(c)

@@ -48,8 +48,8 @@ func newSite(t *testing.T) *site {
 	s.env = map[string]string{
 		"WORKSPACE_SOURCE_PATH": s.path("source"), "WORKSPACE_CACHE_PATH": s.path("cache"), "WORKSPACE_TOOLCHAINS_PATH": s.path("cache/toolchains"),
 		"PREPARED_PATH": s.path("prepared"), "BUILT_PATH": s.path("built"),
-		"SECRETS_PATH": t.TempDir(),
-		"PARAM_IMAGE":  "registry.example/app", "PARAM_LAYER_CACHE_TTL": "1h", "PARAM_CACHE_RUN_LAYERS": "true", "PARAM_CACHE_COPY_LAYERS": "false", "PARAM_IMAGE_DOWNLOAD_RETRY": "0", "PARAM_IMAGE_FS_EXTRACT_RETRY": "0", "PARAM_FORCE": "false", "PARAM_LOG_TIMESTAMP": "false",
+		"SECRETS_PATH": t.TempDir(), "LOGINS_PATH": t.TempDir(),
+		"PARAM_IMAGE": "registry.example/app", "PARAM_LAYER_CACHE_TTL": "1h", "PARAM_CACHE_RUN_LAYERS": "true", "PARAM_CACHE_COPY_LAYERS": "false", "PARAM_IMAGE_DOWNLOAD_RETRY": "0", "PARAM_IMAGE_FS_EXTRACT_RETRY": "0", "PARAM_FORCE": "false", "PARAM_LOG_TIMESTAMP": "false",
 		"PARAM_CONTEXT": ".", "PARAM_DOCKERFILE": "Dockerfile", "PARAM_GO_PROXY": "http://proxy.example", "PARAM_TOOLCHAIN_CACHE": "true",
 		"PARAM_PUSH": "true", "PARAM_PUSH_RETRY": "1", "PARAM_SKIP_UNCHANGED": "false", "PARAM_KANIKO_IMAGE": "kaniko",
 		"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true", "PARAM_REPRODUCIBLE": "true", "PARAM_SINGLE_SNAPSHOT": "true",

@@ -73,7 +73,7 @@ func newDeclared(t *testing.T, before func(http.ResponseWriter, *http.Request) (
 	b.this = prepare.Host{Executable: b.path("program"), Platform: "linux/amd64", Started: time.Now()}
 	b.env = map[string]string{
 		"WORKSPACE_SOURCE_PATH": b.path("source"), "WORKSPACE_CACHE_PATH": b.path("cache"), "WORKSPACE_SECRETS_PATH": b.path("secrets"),
-		"PREPARED_PATH": b.path("prepared"), "BUILT_PATH": b.path("built"), "SECRETS_PATH": b.path("secrets-for-run"),
+		"PREPARED_PATH": b.path("prepared"), "BUILT_PATH": b.path("built"), "SECRETS_PATH": b.path("secrets-for-run"), "LOGINS_PATH": b.path("logins"),
 		"PARAM_IMAGE": b.host + "/team/app:v1", "PARAM_CONTEXT": ".", "PARAM_DOCKERFILE": "Dockerfile", "PARAM_TOOLCHAIN_CACHE": "false",
 		"PARAM_PUSH": "true", "PARAM_PUSH_RETRY": "1", "PARAM_SKIP_UNCHANGED": "true", "PARAM_KANIKO_IMAGE": "kaniko:v1", "PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK": "true",
 		"PARAM_REPRODUCIBLE": "true", "PARAM_SINGLE_SNAPSHOT": "true", "PARAM_SKIP_UNUSED_STAGES": "true", "PARAM_USE_NEW_RUN": "false",
@@ -132,7 +132,7 @@ func (b *declared) prepare(t *testing.T) (p *plan.Plan, log string) {
 
 func (b *declared) run(t *testing.T) (log string, err error) {
 	t.Helper()
-	for _, dir := range []string{"prepared", "built", "secrets-for-run"} {
+	for _, dir := range []string{"prepared", "built", "secrets-for-run", "logins"} {
 		must(t, os.RemoveAll(b.path(dir)))
 		must(t, os.Mkdir(b.path(dir), 0o755))
 	}
@@ -208,6 +208,9 @@ var params = map[string]struct {
 	"PREPARED_PATH":                        {},
 	"BUILT_PATH":                           {},
 	"SECRETS_PATH":                         {},
+	"LOGINS_PATH":                          {},
+	"WORKSPACE_SEALED_RESULTS_PATH":        {"/tekton/results", false},
+	"WORKSPACE_SEALED_ARTIFACTS_PATH":      {"/tekton/artifacts", false},
 	"PARAM_PUSH":                           {}, // "false" wants another output: then nothing is looked up
 	"PARAM_PUSH_RETRY":                     {"3", false},
 	"WORKSPACE_OUTPUT_PATH":                {"ROOT/empty", false},

@@ -26,7 +26,12 @@ func built(dir string) (v1.Image, error) {
 	if err := onlyFiles(dir); err != nil {
 		return nil, err
 	}
-	index, err := readSmall(filepath.Join(dir, "index.json"))
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	index, err := readSmall(root, "index.json")
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +46,7 @@ func built(dir string) (v1.Image, error) {
 	if entry.MediaType != types.OCIManifestSchema1 && entry.MediaType != types.DockerManifestSchema2 {
 		return nil, fmt.Errorf("index.json names a %q, not an image", entry.MediaType)
 	}
-	raw, err := checked(dir, entry.Digest)
+	raw, err := checked(root, entry.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +54,7 @@ func built(dir string) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", entry.Digest, err)
 	}
-	if _, err := checked(dir, manifest.Config.Digest); err != nil {
+	if _, err := checked(root, manifest.Config.Digest); err != nil {
 		return nil, err
 	}
 	for _, layer := range manifest.Layers {
@@ -57,7 +62,7 @@ func built(dir string) (v1.Image, error) {
 			return nil, err
 		}
 		// Its content is the registry's to check, on arrival.
-		info, err := os.Lstat(blob(dir, layer.Digest))
+		info, err := root.Lstat(blob(layer.Digest))
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", layer.Digest, err)
 		}
@@ -80,22 +85,22 @@ func onlyFiles(dir string) error {
 	})
 }
 
-func readSmall(path string) ([]byte, error) {
-	info, err := os.Lstat(path)
+func readSmall(root *os.Root, path string) ([]byte, error) {
+	info, err := root.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
 	if info.Size() > maxManifest {
 		return nil, fmt.Errorf("%s has %d bytes, over the limit of %d", path, info.Size(), maxManifest)
 	}
-	return os.ReadFile(path)
+	return root.ReadFile(path)
 }
 
-func checked(dir string, digest v1.Hash) ([]byte, error) {
+func checked(root *os.Root, digest v1.Hash) ([]byte, error) {
 	if err := checkName(digest); err != nil {
 		return nil, err
 	}
-	content, err := readSmall(blob(dir, digest))
+	content, err := readSmall(root, blob(digest))
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +117,7 @@ func checkName(digest v1.Hash) error {
 	return nil
 }
 
-func blob(dir string, digest v1.Hash) string {
-	return filepath.Join(dir, "blobs", digest.Algorithm, digest.Hex)
+// blob is a blob's path in a layout.
+func blob(digest v1.Hash) string {
+	return filepath.Join("blobs", digest.Algorithm, digest.Hex)
 }

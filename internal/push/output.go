@@ -33,11 +33,16 @@ func (o output) write(dir string, img v1.Image, destinations []tag.Destination, 
 		return fmt.Errorf("workspace output: %w", err)
 	}
 	defer root.Close()
-	if err := checkLayers(dir, img); err != nil {
+	built, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("read the image that kaniko built: %w", err)
+	}
+	defer built.Close()
+	if err := checkLayers(built, img); err != nil {
 		return fmt.Errorf("read the image that kaniko built: %w", err)
 	}
 	if o.Layout != "" {
-		if err := writeLayout(root, o.Layout, dir, img); err != nil {
+		if err := writeLayout(root, o.Layout, built, img); err != nil {
 			return badOutput("oci-layout-path", o.Layout, err)
 		}
 		fmt.Fprintf(stderr, "output: %s is the image's OCI layout\n", o.Layout)
@@ -61,13 +66,13 @@ func badOutput(param, path string, err error) error {
 
 // checkLayers finds layers that are not what the manifest says: a registry
 // does so itself.
-func checkLayers(dir string, img v1.Image) error {
+func checkLayers(built *os.Root, img v1.Image) error {
 	manifest, err := img.Manifest()
 	if err != nil {
 		return err
 	}
 	for _, layer := range manifest.Layers {
-		file, err := os.Open(blob(dir, layer.Digest))
+		file, err := built.Open(blob(layer.Digest))
 		if err != nil {
 			return err
 		}
@@ -85,7 +90,7 @@ func checkLayers(dir string, img v1.Image) error {
 
 // writeLayout copies the image to a folder that is new, empty or a layout
 // already, whose image it replaces. index.json, which makes it one, comes last.
-func writeLayout(root *os.Root, to, from string, img v1.Image) error {
+func writeLayout(root *os.Root, to string, from *os.Root, img v1.Image) error {
 	if _, err := root.Stat(filepath.Join(to, "oci-layout")); errors.Is(err, fs.ErrNotExist) {
 		if entries, err := fs.ReadDir(root.FS(), filepath.ToSlash(filepath.Clean(to))); err == nil && len(entries) > 0 {
 			return step.BadInput(errors.New("the folder has other files"))
@@ -107,20 +112,20 @@ func writeLayout(root *os.Root, to, from string, img v1.Image) error {
 		blobs = append(blobs, layer.Digest)
 	}
 	for _, digest := range blobs {
-		if err := copyFile(root, blob(to, digest), blob(from, digest)); err != nil {
+		if err := copyFile(root, filepath.Join(to, blob(digest)), from, blob(digest)); err != nil {
 			return err
 		}
 	}
 	for _, file := range []string{"oci-layout", "index.json"} {
-		if err := copyFile(root, filepath.Join(to, file), filepath.Join(from, file)); err != nil {
+		if err := copyFile(root, filepath.Join(to, file), from, file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func copyFile(root *os.Root, to, from string) error {
-	file, err := os.Open(from)
+func copyFile(root *os.Root, to string, source *os.Root, from string) error {
+	file, err := source.Open(from)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/artifact"
 	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/logins"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -32,11 +33,10 @@ import (
 
 // Config is the step's environment.
 type Config struct {
-	Prepared     string `env:"PREPARED_PATH, required"`     // where prepare left its plan
-	DockerConfig string `env:"WORKSPACE_DOCKERCONFIG_PATH"` // "" where none is bound
-	Certificates string `env:"WORKSPACE_CERTIFICATES_PATH"` // "" where none is bound
-	Output       string `env:"WORKSPACE_OUTPUT_PATH"`       // "" where none is bound
-	TaskRun      string `env:"TASK_RUN, required"`          // NAMESPACE/NAME of this run
+	Prepared string `env:"PREPARED_PATH, required"` // where prepare left its plan
+	Logins   string `env:"LOGINS_PATH, required"`   // where it left the logins
+	Output   string `env:"WORKSPACE_OUTPUT_PATH"`   // "" where none is bound
+	TaskRun  string `env:"TASK_RUN, required"`      // NAMESPACE/NAME of this run
 
 	Artifact  string `env:"PARAM_ARTIFACT"` // has its words in the place of the next
 	Image     string `env:"PARAM_IMAGE"`
@@ -83,10 +83,25 @@ const progressEvery = 5 * time.Second
 
 // Run pushes the image that the build step left, and then writes the results.
 // args are the array params, as [step.Arrays] reads them.
-func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.Writer) error {
+func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.Writer) (err error) {
+	// Whatever happens: what this step can read when it ends may be published.
+	if left, ok := env.Lookup("LOGINS_PATH"); ok {
+		defer func() { err = errors.Join(err, logins.Folder(left).Delete()) }()
+	}
 	var c Config
 	if err := step.Load(ctx, &c, env); err != nil {
 		return err
+	}
+	folder := logins.Folder(c.Logins)
+	results := []struct{ path, none string }{
+		{c.URLsResult, "[]"}, {c.URLResult, ""}, {c.DigestResult, ""}, {c.DeployResult, ""}, {c.ReportResult, ""},
+	}
+	// Each of them in any case: the last word is this step's, not what a RUN
+	// instruction may have said.
+	for _, result := range results {
+		if err := step.WriteResult(result.path, result.none); err != nil {
+			return err
+		}
 	}
 	var insecure, skipTLSVerify, known, clientCerts, more, immutable []string
 	if err := step.Arrays(args, map[string]*[]string{
@@ -110,19 +125,22 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return step.BadInput(err)
 	}
-	keychain, err := registry.Credentials(c.DockerConfig)
+	keychain, err := registry.Credentials(folder.DockerConfig())
 	if err != nil {
 		return step.BadInput(err)
 	}
 	client, err := registry.New(registry.Options{
 		Insecure:      insecure,
 		SkipTLSVerify: skipTLSVerify,
-		Certificates:  registry.Certificates{Folder: c.Certificates, Known: known, Client: clientCerts},
+		Certificates:  registry.Certificates{Folder: folder.Certificates(), Known: known, Client: clientCerts},
 		Keychain:      keychain,
 		Retries:       c.PushRetry,
 	})
 	if err != nil {
 		return step.BadInput(fmt.Errorf("param %w", err))
+	}
+	if err := folder.Delete(); err != nil {
+		return fmt.Errorf("delete the logins before looking at what was built: %w", err)
 	}
 	p, err := plan.Read(c.Prepared)
 	if err != nil {

@@ -237,3 +237,98 @@ func modulesWithPassword(t *testing.T, password string) (url, sum string) {
 	t.Cleanup(func() { _ = server.Shutdown(context.Background()) })
 	return "http://" + listener.Addr().String(), sum
 }
+
+// A step's end is where Tekton reads the results and artifacts of the pod's
+// steps, from folders that they share, and follows links there: a RUN that
+// leaves links to what later steps mount has nothing of it published, and what
+// it says itself is no result, with the Task's workspaces sealed or without
+// them. A push that it starts early finds none either.
+func TestRunPublishesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const forged = "registry.example.com/forged"
+	auth := base64.StdEncoding.EncodeToString([]byte(cluster.PrivateUser + ":" + cluster.PrivatePassword))
+	login, err := json.Marshal(map[string]any{"auths": map[string]any{cluster.PrivateRegistry: map[string]string{"auth": auth}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.secret(t, "registry", corev1.SecretTypeDockerConfigJson, map[string]string{corev1.DockerConfigJsonKey: string(login)})
+	app := s.appFrom(t, flow.App{Name: "publish"}, filepath.Join("testdata", "hello"))
+	links := "{ for to in /workspace/dockerconfig/.dockerconfigjson /slipway-logins/dockerconfig/.dockerconfigjson /var/run/secrets/kubernetes.io/serviceaccount/token; do " +
+		"ln -sfn $to /tekton/artifacts/provenance.json; ln -sfn $to /tekton/results/build-report; ln -sfn $to /tekton/results/changes; done; } 2>/dev/null; true"
+	for file, run := range map[string]string{
+		"login.Dockerfile":  `ln -s /workspace/dockerconfig/.dockerconfigjson /tekton/artifacts/provenance.json; true`,
+		"copy.Dockerfile":   `ln -s /slipway-logins/dockerconfig/.dockerconfigjson /tekton/artifacts/provenance.json; true`,
+		"token.Dockerfile":  `ln -s /var/run/secrets/kubernetes.io/serviceaccount/token /tekton/artifacts/provenance.json; true`,
+		"links.Dockerfile":  "touch /tekton/results/there /tekton/artifacts/there && exit 1; " + links,
+		"forged.Dockerfile": `for result in IMAGE_URL IMAGE_DIGEST deploy-image build-report; do echo ` + forged + ` >/tekton/results/$result; done; echo '[{"key":"IMAGE_URL","value":"` + forged + `","type":1}]' >/tekton/termination; true`,
+	} {
+		app.write(t, file, "FROM busybox AS run\nRUN "+run+"\nFROM busybox\nCOPY --from=run /bin/true /true\n")
+	}
+	s.task(t, "git-clone", v1.TaskRunSpec{
+		Params:     v1.Params{stringParam("url", app.URL()), stringParam("revision", app.push(t))},
+		Workspaces: []v1.WorkspaceBinding{s.claim("output", "publish")},
+	})
+	sealed := []v1.WorkspaceBinding{
+		{Name: "sealed-results", EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		{Name: "sealed-artifacts", EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	}
+	for name, tc := range map[string]struct {
+		file, push string
+		sealed     []v1.WorkspaceBinding
+	}{
+		"a link to the login":            {"login.Dockerfile", "true", nil},
+		"a link to its copy":             {"copy.Dockerfile", "true", nil},
+		"a link to the token":            {"token.Dockerfile", "true", nil},
+		"links, sealed":                  {"links.Dockerfile", "true", sealed},
+		"forged results":                 {"forged.Dockerfile", "true", nil},
+		"forged results, nothing pushed": {"forged.Dockerfile", "false", nil},
+		"forged results, sealed":         {"forged.Dockerfile", "false", sealed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := s.tryTask(t, "slipway-build", v1.TaskRunSpec{
+				Params: v1.Params{
+					stringParam("image", cluster.PrivateRegistry+"/publish:"+strings.TrimSuffix(tc.file, ".Dockerfile")),
+					stringParam("dockerfile", tc.file), stringParam("push", tc.push), stringParam("tar-path", "image.tar"),
+					{Name: "registry-maps", Value: flow.Array(s.RegistryMaps...)},
+					{Name: "insecure-registries", Value: flow.Array(s.InsecureRegistry, cluster.PrivateRegistry)},
+				},
+				Workspaces: append([]v1.WorkspaceBinding{s.claim("source", "publish"), fromSecret("dockerconfig", "registry"), {Name: "output", EmptyDir: &corev1.EmptyDirVolumeSource{}}}, tc.sealed...),
+			})
+			if !run.IsSuccessful() {
+				t.Errorf("it failed:\n%s", s.taskLog(t, run))
+			}
+			s.publishesNothing(t, run, cluster.PrivatePassword, auth, forged)
+			for _, result := range run.Status.Results {
+				if set := result.Value.StringVal != ""; result.Name == "IMAGE_DIGEST" && set != (tc.push == "true") {
+					t.Errorf("IMAGE_DIGEST is %q", result.Value.StringVal)
+				}
+			}
+		})
+	}
+}
+
+// publishesNothing looks for words, and for a service account's token, in what
+// everybody may read of a TaskRun.
+func (s *site) publishesNothing(t *testing.T, run *v1.TaskRun, words ...string) {
+	t.Helper()
+	pod, err := s.Kube.CoreV1().Pods(s.namespace).Get(t.Context(), run.Status.PodName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []any{run.Status, pod.Status} {
+		text, err := json.Marshal(status)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range words {
+			if bytes.Contains(text, []byte(word)) {
+				t.Errorf("%s is published: %s", word, text)
+			}
+		}
+		if regexp.MustCompile(tokenHeader).Match(text) {
+			t.Error("the token is published")
+		}
+	}
+}

@@ -47,8 +47,11 @@ func TestOnePod(t *testing.T) {
 		"RUN echo marker >/tmp/marker; "+
 		`find / \( -path /proc -o -path /sys \) -prune -o -type f -exec grep -lEs '`+tokenHeader+`|^marke[r]$' {} + >/found; `+
 		`cat /found; test "$(cat /found)" = /tmp/marker`+"\n"+
+		"RUN ln -s /var/run/secrets/kubernetes.io/serviceaccount/token /tekton/artifacts/provenance.json && exit 1; "+
+		"ln -s /var/run/secrets/kubernetes.io/serviceaccount/token /tekton/results/changes && exit 1; true\n"+
 		"FROM busybox\nCOPY --from=search /found /www/\nCOPY index.html /www/\n"+
 		`ENTRYPOINT ["httpd", "-f", "-p", "8080", "-h", "/www"]`+"\n")
-	succeeded(t, page.onePod(t, name, param("event-time", "300")))
+	run = succeeded(t, page.onePod(t, name, param("event-time", "300")))
 	page.answers(t, "/found", "/tmp/marker")
+	s.publishesNothing(t, run.Tasks["run"])
 }

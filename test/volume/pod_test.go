@@ -206,7 +206,7 @@ func (s *site) newPod(t *testing.T, source, volume string) *pod {
 	t.Helper()
 	dir := t.TempDir()
 	p := &pod{site: s, dir: dir, source: source, volume: volume, size: "10Gi"}
-	for _, name := range []string{"root", "prepared", "built", "secrets", "results", "none"} {
+	for _, name := range []string{"root", "prepared", "built", "secrets", "logins", "results", "none"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +241,7 @@ func (p *pod) step(t *testing.T, name string) *exec.Cmd {
 	case "prepare":
 		volumes("")
 		c.Mounts = append(c.Mounts, mount{p.path("prepared"), "/slipway", false}, mount{p.path("built"), "/slipway-built", false},
-			mount{p.path("secrets"), "/slipway-secrets", false}, mount{filepath.Join(p.programs, "prepare"), "/ko-app/prepare", true})
+			mount{p.path("secrets"), "/slipway-secrets", false}, mount{p.path("logins"), "/slipway-logins", false}, mount{filepath.Join(p.programs, "prepare"), "/ko-app/prepare", true})
 	case "build":
 		volumes(p.path("none"))
 		c.alone = true
@@ -250,7 +250,7 @@ func (p *pod) step(t *testing.T, name string) *exec.Cmd {
 			mount{p.path("secrets"), "/slipway-secrets", true}, mount{p.kaniko, "/kaniko/executor", true}, mount{p.proxy, "/proxy", true})
 	case "push":
 		c.Mounts = append(c.Mounts, mount{p.path("prepared"), "/slipway", true}, mount{p.path("built"), "/slipway-built", true},
-			mount{filepath.Join(p.programs, "push"), "/ko-app/push", true}, mount{p.path("results"), "/results", false})
+			mount{p.path("logins"), "/slipway-logins", false}, mount{filepath.Join(p.programs, "push"), "/ko-app/push", true}, mount{p.path("results"), "/results", false})
 	}
 	for _, step := range p.task.Spec.Steps {
 		if step.Name != name {
