@@ -73,7 +73,7 @@ func BenchmarkPrepare(b *testing.B) {
 			env := []string{
 				"WORKSPACE_SOURCE_PATH=" + source, "WORKSPACE_CACHE_PATH=" + filepath.Join(root, "cache"),
 				"WORKSPACE_TOOLCHAINS_PATH=" + filepath.Join(root, "cache", "toolchains"),
-				"PREPARED_PATH=" + filepath.Join(root, "prepared"), "BUILT_PATH=" + filepath.Join(root, "built"), "SECRETS_PATH=" + filepath.Join(root, "secrets"),
+				"PREPARED_PATH=" + filepath.Join(root, "prepared"), "BUILT_PATH=" + filepath.Join(root, "built"), "SECRETS_PATH=" + filepath.Join(root, "secrets"), "LOGINS_PATH=" + filepath.Join(root, "logins"),
 				"PARAM_CONTEXT=.", "PARAM_DOCKERFILE=Dockerfile", "PARAM_GO_PROXY=http://proxy.example", "PARAM_TOOLCHAIN_CACHE=true",
 				"PARAM_SKIP_DEFAULT_REGISTRY_FALLBACK=true", "PARAM_REPRODUCIBLE=true", "PARAM_SINGLE_SNAPSHOT=true",
 				"PARAM_SKIP_UNUSED_STAGES=true", "PARAM_USE_NEW_RUN=false", "PARAM_IGNORE_VAR_RUN=true", "HOME=" + root,
@@ -122,7 +122,7 @@ func BenchmarkPush(b *testing.B) {
 	check(b, p.Write(root))
 	writeLayout(b, p.Layout, largeLayer(b, gibibyte))
 	env := []string{
-		"PREPARED_PATH=" + root, "HOME=" + root,
+		"PREPARED_PATH=" + root, "LOGINS_PATH=" + filepath.Join(root, "logins"), "HOME=" + root,
 		"RESULT_IMAGE_URL_PATH=" + filepath.Join(root, "url"), "RESULT_IMAGE_DIGEST_PATH=" + filepath.Join(root, "digest"),
 		"RESULT_BUILD_REPORT_PATH=" + filepath.Join(root, "report"),
 		"RESULT_IMAGE_URLS_PATH=" + filepath.Join(root, "urls"), "RESULT_DEPLOY_IMAGE_PATH=" + filepath.Join(root, "deploy"),
