@@ -166,9 +166,11 @@ func isBound(object *unstructured.Unstructured) bool {
 	return false
 }
 
-// foreign refuses an object that another deploy applied.
+// foreign refuses an object that another deploy applied. What is in the cluster
+// says so: the overlay's annotations do not count, since its author could keep
+// the object from being pruned and so take it from its deploy.
 func (d *deployment) foreign(t *target) error {
-	if t.before == nil || !prunable(t.object) || slices.Contains(d.adoptFrom, everyone) {
+	if t.before == nil || slices.Contains(d.adoptFrom, everyone) {
 		return nil
 	}
 	labels := t.before.GetLabels()

@@ -21,6 +21,7 @@ var pruneCases = map[string]func(*testing.T, *fixture){
 	"empty-render":         emptyRender,
 	"not-before-ready":     notBeforeReady,
 	"another-deploys":      anotherDeploys,
+	"another-deploys-kept": anotherDeploysKept,
 	"delete-verb":          deleteVerb,
 	"delete-without":       deleteWithout,
 	"delete-by-image":      deleteByImage,
@@ -205,6 +206,25 @@ func anotherDeploys(t *testing.T, f *fixture) {
 	f.overlay(t, configMap("b", "1"))
 	f.run(t).has(t, "configmap/a left the overlay and is kept: its labels do not say that it belongs to this deploy")
 	f.wantThere(t, "a b")
+}
+
+// anotherDeploysKept: an overlay that keeps an object from being pruned has not
+// got it from its deploy.
+func anotherDeploysKept(t *testing.T, f *fixture) {
+	f.overlay(t, configMap("feeds", "a"))
+	f.run(t).wantCode(t, 0)
+	f.env["PARAM_NAME"] = "second"
+	f.overlay(t, strings.Replace(configMap("feeds", "b"), "metadata:\n", "metadata:\n  annotations: {slipway-ci.github.io/prune: disabled}\n", 1))
+	out := f.run(t)
+	out.wantCode(t, step.ExitBadInput)
+	out.has(t, "it belongs to the deploy another-deploys-kept in namespace another-deploys-kept; ", "nothing was changed")
+	live, err := f.admin.CoreV1().ConfigMaps(f.namespace).Get(t.Context(), "feeds", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if live.Data["feeds"] != "a" || live.Labels["slipway-ci.github.io/deploy"] != f.namespace || live.Labels["slipway-ci.github.io/deploy-namespace"] != f.namespace {
+		t.Errorf("it has %v and the labels %v", live.Data, live.Labels)
+	}
 }
 
 func deleteVerb(t *testing.T, f *fixture) {
