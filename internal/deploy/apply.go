@@ -155,9 +155,14 @@ func (d *deployment) targets(objects []*unstructured.Unstructured, h hooks) []*t
 }
 
 // own labels object as the deploy's, if it may ever prune it. What it may not,
-// such as a namespace, several deploys may have in their overlays.
+// such as a namespace, several deploys may have in their overlays: then it has no
+// such label, not even one that its manifest brings along. Whose an object is is
+// not for its author to say, and a manifest that was read from a cluster says it.
 func (d *deployment) own(object *unstructured.Unstructured) {
 	if !prunable(object) {
+		for _, label := range []string{labelName, labelNamespace} {
+			unstructured.RemoveNestedField(object.Object, "metadata", "labels", label)
+		}
 		return
 	}
 	labels := object.GetLabels()

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"maps"
 	"slices"
 	"testing"
 )
@@ -29,5 +30,33 @@ func TestByStage(t *testing.T) {
 	}
 	if want := []string{"namespace/feed", "", "service/app", "secret/token", "", "deployment.apps/app", "cronjob.batch/news", ""}; !slices.Equal(order, want) {
 		t.Errorf("%q, want %q", order, want)
+	}
+}
+
+// TestOwn: an object has the labels of the deploy that applies it, or none where
+// no deploy has it to itself, whatever its manifest says.
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	mine := map[string]string{"app": "feed", labelName: "feed-agg", labelNamespace: "feed"}
+	d := &deployment{hold: &hold{ledger: ledger{&cluster{namespace: "feed"}, "feed-agg"}}}
+	const labels = "  labels: {app: feed, slipway-ci.github.io/deploy: other, slipway-ci.github.io/deploy-namespace: elsewhere}\n"
+	for name, tc := range map[string]struct {
+		manifest string
+		want     map[string]string
+	}{
+		"prunable":      {"kind: ConfigMap\nmetadata:\n  name: feeds\n" + labels, mine},
+		"kept":          {"kind: ConfigMap\nmetadata:\n  name: feeds\n  annotations: {slipway-ci.github.io/prune: disabled}\n" + labels, map[string]string{"app": "feed"}},
+		"kept kind":     {"kind: Namespace\nmetadata:\n  name: feed\n" + labels, map[string]string{"app": "feed"}},
+		"allowed":       {"kind: Namespace\nmetadata:\n  name: feed\n  annotations: {slipway-ci.github.io/prune: allowed}\n" + labels, mine},
+		"without label": {"kind: Namespace\nmetadata:\n  name: feed\n", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			object := parse(t, "apiVersion: v1\n"+tc.manifest)
+			d.own(object)
+			if got := object.GetLabels(); !maps.Equal(got, tc.want) {
+				t.Errorf("it has the labels %v, want %v", got, tc.want)
+			}
+		})
 	}
 }

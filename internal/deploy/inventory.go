@@ -152,6 +152,13 @@ type stored struct {
 
 func (l ledger) configMap() string { return inventoryPrefix + l.name }
 
+// isInventory reports whether object has the name of an inventory, of whatever
+// deploy: by it an overlay would decide where that one stands in the order, and
+// what it is rolled back to.
+func isInventory(object *unstructured.Unstructured) bool {
+	return object.GetKind() == "ConfigMap" && object.GetAPIVersion() == "v1" && strings.HasPrefix(object.GetName(), inventoryPrefix)
+}
+
 // read returns an empty inventory where there is none yet.
 func (l ledger) read(ctx context.Context) (s stored, err error) {
 	err = l.persist(ctx, "the inventory "+l.configMap(), func() error {

@@ -57,6 +57,9 @@ func render(dir string, overlays []string, images []image, fields []types.FieldS
 			made.notes = append(made.notes, restorePinned(images, plain, objects)...)
 		}
 		for _, object := range objects {
+			if isInventory(object) {
+				return nil, fmt.Errorf("overlay %s has %s: a ConfigMap whose name begins with %s is the inventory of a deploy, which writes it by itself; take it out, or give it another name", overlay, located(object), inventoryPrefix)
+			}
 			id := object.GroupVersionKind().GroupKind().String() + " " + object.GetNamespace() + " " + object.GetName()
 			if other, has := from[id]; has {
 				return nil, fmt.Errorf("overlays %s and %s both have %s: leave one of them out, or give it another name or namespace", other, overlay, called(object))

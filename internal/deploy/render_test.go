@@ -173,6 +173,16 @@ func TestRenderRefuses(t *testing.T) {
 			want:  `overlay overlay: recursed accumulation of path 'base': cycle detected: candidate root 'overlay' contains visited root 'overlay'`,
 		},
 
+		// What is a deploy's own.
+		"inventory": {
+			files: map[string]string{
+				"overlay/kustomization.yaml": "namePrefix: slipway-\nresources: [map.yaml]\n",
+				"overlay/map.yaml":           "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: deploy-feed-agg, namespace: feed}\n",
+			},
+			want: "overlay overlay has configmap/slipway-deploy-feed-agg in namespace feed: a ConfigMap whose name begins with slipway-deploy- is the inventory of a deploy, " +
+				"which writes it by itself; take it out, or give it another name",
+		},
+
 		// What else a kustomization reads.
 		"crds":                  {files: overlay("crds: [SERVER/crd.json]\n"), want: `overlay overlay: overlay/kustomization.yaml: crds: SERVER/crd.json ` + remote},
 		"configurations":        {files: overlay("configurations: [SERVER/c.yaml]\n"), want: `overlay overlay: overlay/kustomization.yaml: configurations: SERVER/c.yaml ` + remote},
