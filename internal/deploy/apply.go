@@ -27,6 +27,7 @@ type deployment struct {
 	*hold
 	adoptFrom []string // managers whose fields the deploy takes over
 	noPrune   bool
+	discreet  bool     // a diff, which whoever wrote the overlay reads: see withholds
 	tolerated []string // called names of objects that may fail
 
 	total, written atomic.Int32 // objects of the overlay, and those applied so far

@@ -23,6 +23,7 @@ func (c *config) diff(ctx context.Context, log *mask) error {
 	if err != nil {
 		return err
 	}
+	d.discreet = true
 	r, err := c.render(ctx, log)
 	if err != nil {
 		return err
@@ -45,7 +46,6 @@ func (c *config) diff(ctx context.Context, log *mask) error {
 	}
 	made := changes{}
 	for _, t := range targets {
-		log.hide(t.before)
 		made[t.forecast()]++
 		if err := printDiff(log, t); err != nil {
 			return err
@@ -88,30 +88,67 @@ func printDiff(log io.Writer, t *target) error {
 	if t.forecast() == unchanged {
 		return nil
 	}
-	would := t.trial
+	before, would, hidden := t.before, t.trial, ""
 	if would == nil {
 		would = t.object
 	}
-	from, err := manifest(withoutValues(t.before, nil))
+	if t.withheld {
+		before, hidden = nil, ", not shown"
+	}
+	from, err := manifest(withoutValues(before, nil))
 	if err != nil {
 		return err
 	}
-	to, err := manifest(withoutValues(would, t.before))
+	to, err := manifest(withoutValues(would, before))
 	if err != nil {
 		return err
 	}
 	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
 		A: difflib.SplitLines(from), B: difflib.SplitLines(to),
-		FromFile: "the cluster's " + located(t.object), ToFile: "the overlay's", Context: 3,
+		FromFile: "the cluster's " + located(t.object) + hidden, ToFile: "the overlay's", Context: 3,
 	})
 	if err != nil {
 		return err
 	}
-	logf(log, "%s would be %s", called(t.object), t.forecast())
+	if t.withheld {
+		logf(log, "%s is there and is not this deploy's: what it has is not shown, and what would become of it not tried; to see that, set take-ownership-from to %s",
+			called(t.object), strings.Join(append(managers(t.before), everyone), " or "))
+	} else {
+		logf(log, "%s would be %s", called(t.object), t.forecast())
+	}
 	if text != "" {
-		_, err = io.WriteString(log, text)
+		_, err = io.WriteString(log, t.veil().text(text))
 	}
 	return err
+}
+
+// withholds reports whether a diff shows nothing of what t's object has, and
+// tries nothing on it: the API server's answer tells too, by what it refuses and
+// what it calls the same. Whoever wrote the overlay may name any object that the
+// deploy's account can read. What is shown is the deploy's already, by its labels
+// or its inventory, or has a manager that it is told to take over from.
+func (d *deployment) withholds(t *target) bool {
+	if !d.discreet || t.before == nil || slices.Contains(d.adoptFrom, everyone) {
+		return false
+	}
+	labels, id := t.before.GetLabels(), identify(t.object)
+	return (labels[labelName] != d.name || labels[labelNamespace] != d.namespace) &&
+		!contained(id, d.now.Objects) && !contained(id, d.now.Leftovers) &&
+		!slices.ContainsFunc(managers(t.before), func(name string) bool { return slices.Contains(d.adoptFrom, name) })
+}
+
+// veil masks the values that t's Secret has in the cluster, in what is said of t:
+// in what is said of other objects, masking would tell their author which of
+// their texts are values of it. The same goes for what the overlay itself says of t.
+func (t *target) veil() *mask {
+	veil := &mask{}
+	if t.withheld {
+		return veil
+	}
+	veil.hide(t.before)
+	said := fmt.Sprint(t.object.Object)
+	veil.values = slices.DeleteFunc(veil.values, func(value string) bool { return strings.Contains(said, value) })
+	return veil
 }
 
 // manifest is an object as its author knows it.

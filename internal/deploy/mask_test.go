@@ -43,6 +43,32 @@ func TestDiffOfSecrets(t *testing.T) {
 	}
 }
 
+// TestVeil: a value that a Secret has in the cluster is masked in what is said of
+// it, wherever it is there, but not where the overlay says it: whoever wrote that
+// would learn that it is one.
+func TestVeil(t *testing.T) {
+	t.Parallel()
+	before := secretOf(t, "data: {token: cmlnaHQtMQ==, other: cmlnaHQtMg==}") // right-1, right-2
+	object := secretOf(t, "data: {token: eA==}")
+	object.SetAnnotations(map[string]string{"right-1": "cmlnaHQtMQ==", "wrong": "wrong-1"})
+	const said = "right-1 cmlnaHQtMQ== wrong-1 right-2 cmlnaHQtMg=="
+	for name, tc := range map[string]struct {
+		target *target
+		want   string
+	}{
+		"the deploy's": {&target{object: object, before: before}, "right-1 cmlnaHQtMQ== wrong-1 (masked) (masked)"},
+		"withheld":     {&target{object: object, before: before, withheld: true}, said},
+		"created":      {&target{object: object}, said},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := tc.target.veil().text(said); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestMask: what a Secret has is found in any text and in errors: as it is, line
 // by line and as base64. Other kinds have nothing to hide.
 func TestMask(t *testing.T) {

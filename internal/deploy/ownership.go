@@ -49,6 +49,16 @@ func managerOf(cause metav1.StatusCause) string {
 	return name
 }
 
+// managers are the names of who owns fields of an object, each once.
+func managers(object *unstructured.Unstructured) []string {
+	var names []string
+	for _, entry := range object.GetManagedFields() {
+		names = append(names, entry.Manager)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // conflicts says of each field in err who owns it and what it has.
 func (t *target) conflicts(err error) []string {
 	var lines []string

@@ -50,6 +50,7 @@ type target struct {
 	before   *unstructured.Unstructured // as last read: what writing depends on
 	listed   bool                       // before comes from a list of the deploy's objects
 	trial    *unstructured.Unstructured // what applying would make of before
+	withheld bool                       // before is not the deploy's, and not to be shown or tried
 	recreate bool                       // applying cannot change it, deleting it first is allowed
 	force    bool                       // its conflicts are with managers that are to be taken over from
 	after    *unstructured.Unstructured // as last seen once applied

@@ -35,7 +35,7 @@ func (d *deployment) tryAll(ctx context.Context, targets []*target, deferred fun
 		case ctx.Err() != nil:
 			return fmt.Errorf("dry run of %s: %w", located(t.object), err)
 		default:
-			return refusal(t, err)
+			return t.veil().error(refusal(t, err))
 		}
 	})
 	if err != nil && ctx.Err() != nil {
@@ -66,13 +66,18 @@ const looks = 5
 // it was applied, and will not be written, is not asked about.
 func (d *deployment) try(ctx context.Context, t *target) error {
 	look := func() error {
-		if !t.listed {
+		if !t.listed || d.discreet && t.before == nil {
 			if err := t.read(ctx); err != nil {
 				return err
 			}
 		}
 		t.found = t.before
-		d.log.hide(t.before)
+		if t.withheld = d.withholds(t); t.withheld {
+			return d.foreign(t)
+		}
+		if !d.discreet {
+			d.log.hide(t.before)
+		}
 		if len(d.adoptFrom) == 0 && !d.mustTouch(identify(t.object)) && t.inSync() {
 			t.trial = t.before
 			return d.foreign(t)

@@ -15,6 +15,8 @@ import (
 var verbCases = map[string]func(*testing.T, *fixture){
 	"diff":            diffVerb,
 	"diff-refuses":    diffRefuses,
+	"diff-not-ours":   diffNotOurs,
+	"diff-guesses":    diffGuesses,
 	"render":          renderVerb,
 	"rollback":        rollbackVerb,
 	"rollback-wrong":  rollbackWrong,
@@ -50,6 +52,66 @@ func diffRefuses(t *testing.T, f *fixture) {
 	out = f.run(t)
 	out.wantCode(t, step.ExitBadInput)
 	out.has(t, "its definition in the same overlay does not allow it: spec.url in body must be of type string")
+}
+
+func (o output) hasNone(t *testing.T, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if strings.Contains(o.stderr, text) {
+			t.Errorf("the log has %q:\n%s", text, o.stderr)
+		}
+	}
+}
+
+// diffNotOurs: whoever wrote the overlay learns nothing of an object that it only
+// names, not even whether it is as guessed; unless the deploy is to take it over.
+func diffNotOurs(t *testing.T, f *fixture) {
+	kept := func(value string) string {
+		return strings.Replace(configMap("kept", value), "metadata:\n", "metadata:\n  annotations: {slipway-ci.github.io/prune: disabled}\n", 1)
+	}
+	f.overlay(t, kept("x1"))
+	f.run(t).wantCode(t, 0)
+	options := metav1.CreateOptions{FieldManager: "kubectl-create"}
+	if _, err := f.admin.CoreV1().ConfigMaps(f.namespace).Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "feeds"}, Data: map[string]string{"feeds": "by-hand", "more": "by-hand-too"},
+	}, options); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.admin.CoreV1().Secrets(f.namespace).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "token"}, Data: map[string][]byte{"token": []byte("right-hunter2")},
+	}, options); err != nil {
+		t.Fatal(err)
+	}
+	f.env["PARAM_VERB"] = "diff"
+	const rest = "is there and is not this deploy's: what it has is not shown, and what would become of it not tried; to see that, set take-ownership-from to kubectl-create or *"
+	for _, guess := range []string{"right-hunter2", "wrong-hunter2"} {
+		f.overlay(t, configMap("feeds", "guessed"), kept("x2"), strings.Replace(secret, "VALUE", guess, 1))
+		out := f.run(t)
+		out.want(t, 0, "it would be: 0 created, 3 configured, 0 unchanged")
+		out.has(t, "configmap/feeds "+rest, "+  feeds: guessed\n", "secret/token "+rest, "+  token: (masked)\n", "-  feeds: x1\n+  feeds: x2\n") // kept is the deploy's by its inventory
+		out.hasNone(t, "by-hand", "another value")
+	}
+	f.args = []string{"--take-ownership-from", "kubectl-create"}
+	out := f.run(t)
+	out.wantCode(t, 0)
+	out.has(t, "-  feeds: by-hand\n+  feeds: guessed\n")
+	f.args = []string{"--take-ownership-from", "kubectl-edit"}
+	f.run(t).hasNone(t, "by-hand")
+}
+
+// diffGuesses: what an overlay says elsewhere is not masked for being the value of
+// a Secret in the cluster: that would tell that it is.
+func diffGuesses(t *testing.T, f *fixture) {
+	f.overlay(t, strings.Replace(secret, "VALUE", "right-hunter2", 1))
+	f.run(t).wantCode(t, 0)
+	f.env["PARAM_VERB"] = "diff"
+	f.overlay(t, configMap("right", "right-hunter2"), configMap("wrong", "wrong-hunter2"),
+		strings.Replace(strings.Replace(secret, "VALUE", "other-hunter2", 1), "metadata:\n", "metadata:\n  annotations: {right: right-hunter2, wrong: wrong-hunter2}\n", 1))
+	out := f.run(t)
+	out.wantCode(t, 0)
+	out.has(t, "+  feeds: right-hunter2\n", "+  feeds: wrong-hunter2\n", "+    right: right-hunter2\n", "+    wrong: wrong-hunter2\n",
+		"-  token: (masked)\n+  token: (masked) another value\n")
+	out.hasNone(t, "other-hunter2")
 }
 
 func renderVerb(t *testing.T, f *fixture) {
