@@ -90,11 +90,19 @@ func (f Folder) of(workspace string) string {
 	return dir
 }
 
-// Delete deletes all of it; what is gone already is no error.
+// Delete deletes all files; what is gone already is no error. The folders stay:
+// a volume in memory has the sticky bit, and they are another user's.
 func (f Folder) Delete() error {
 	var errs error
 	for _, workspace := range []string{dockerConfig, certificates} {
-		errs = errors.Join(errs, os.RemoveAll(filepath.Join(string(f), workspace)))
+		dir := filepath.Join(string(f), workspace)
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = errors.Join(errs, err)
+		}
+		for _, entry := range entries {
+			errs = errors.Join(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
+		}
 	}
 	return errs
 }

@@ -299,8 +299,14 @@ func TestRunPublishesNothing(t *testing.T) {
 			if !run.IsSuccessful() {
 				t.Errorf("it failed:\n%s", s.taskLog(t, run))
 			}
-			s.publishesNothing(t, run, cluster.PrivatePassword, auth, forged)
+			s.publishesNothing(t, run, cluster.PrivatePassword, auth)
+			if run.Status.Artifacts != nil {
+				t.Errorf("artifacts: %+v", run.Status.Artifacts)
+			}
 			for _, result := range run.Status.Results {
+				if strings.Contains(result.Value.StringVal, forged) {
+					t.Errorf("%s is %s", result.Name, result.Value.StringVal)
+				}
 				if set := result.Value.StringVal != ""; result.Name == "IMAGE_DIGEST" && set != (tc.push == "true") {
 					t.Errorf("IMAGE_DIGEST is %q", result.Value.StringVal)
 				}
