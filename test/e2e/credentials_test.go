@@ -300,8 +300,8 @@ func TestRunPublishesNothing(t *testing.T) {
 				t.Errorf("it failed:\n%s", s.taskLog(t, run))
 			}
 			s.publishesNothing(t, run, cluster.PrivatePassword, auth)
-			if run.Status.Artifacts != nil {
-				t.Errorf("artifacts: %+v", run.Status.Artifacts)
+			if artifacts := run.Status.Artifacts; artifacts != nil && len(artifacts.Inputs)+len(artifacts.Outputs) > 0 {
+				t.Errorf("artifacts: %+v", artifacts)
 			}
 			for _, result := range run.Status.Results {
 				if strings.Contains(result.Value.StringVal, forged) {
