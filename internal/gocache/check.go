@@ -165,16 +165,16 @@ func (m *modVersion) unvouched(want string) error {
 	hash := filepath.Join(m.download(), m.version+".ziphash")
 	got, err := dirhash.HashZip(filepath.Join(m.download(), m.version+".zip"), dirhash.Hash1)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && !m.whole():
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		_, err = os.Lstat(m.tree())
-		if err != nil {
-			return nil //nolint:nilerr // nothing is there
-		}
 		err = errors.New("its files are there without the hash that they were downloaded with")
 	case err != nil:
 		err = fmt.Errorf("its archive: %v", err) //nolint:errorlint // damaged, not gone
 	case want != "" && got != want:
 		err = errors.New("its archive has another hash than go.sum says")
+	default:
+		err = m.checkFiles(got)
 	}
 	if !gone(hash) {
 		return nil // it was downloaded at this moment
@@ -199,6 +199,11 @@ func (m *modVersion) check() error {
 	if err == nil && got != string(hash) {
 		return errors.New("its archive has another hash than it was downloaded with")
 	}
+	return m.checkFiles(string(hash))
+}
+
+// checkFiles compares the files of a version with a hash, where they are whole.
+func (m *modVersion) checkFiles(hash string) error {
 	if !m.whole() {
 		return nil
 	}
@@ -210,11 +215,11 @@ func (m *modVersion) check() error {
 	if err != nil {
 		return err
 	}
-	got, err = dirhash.HashDir(m.tree(), path+"@"+version, dirhash.Hash1)
+	got, err := dirhash.HashDir(m.tree(), path+"@"+version, dirhash.Hash1)
 	if err != nil {
 		return fmt.Errorf("its files: %v", err) //nolint:errorlint // damaged, not gone
 	}
-	if got != string(hash) {
+	if got != hash {
 		return errors.New("its files have another hash than it was downloaded with")
 	}
 	return nil

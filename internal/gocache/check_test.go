@@ -1,6 +1,7 @@
 package gocache_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 	"golang.org/x/mod/zip"
@@ -137,5 +139,31 @@ func TestDamageGoesFromTheNextGenerationToo(t *testing.T) {
 		if exists(path) {
 			t.Errorf("%s is still there", path)
 		}
+	}
+}
+
+// Another build replaces what is damaged as well.
+func TestWhatIsReplacedWhileItIsReadStays(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	dir, err := gocache.Open(volume, gocache.Bases, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bases := gocache.BaseImages(dir)
+	img, digest := testImage(t)
+	if err := bases.Add(t.Context(), img, func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, filepath.Join(bases.Path(digest), "index.json"))
+	damaged, err := gocache.CheckBases(t.Context(), volume, func(ctx context.Context, digest v1.Hash) error {
+		_, problem := bases.Check(digest)
+		return errors.Join(problem, bases.Add(ctx, img, func(int) {}))
+	})
+	if err != nil || damaged > 0 {
+		t.Errorf("%d are damaged, %v", damaged, err)
+	}
+	if _, err := bases.Check(digest); err != nil {
+		t.Errorf("what took its place: %v", err)
 	}
 }

@@ -1,5 +1,12 @@
 package gocache
 
+import (
+	"context"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/mod/module"
+)
+
 // SetFlock replaces the system call.
 func SetFlock(f func(fd, how int) error) (restore func()) {
 	was := flock
@@ -12,6 +19,36 @@ func SetExchange(f func(one, other string) error) (restore func()) {
 	was := exchange
 	exchange = f
 	return func() { exchange = was }
+}
+
+// SetHardLink replaces the system call.
+func SetHardLink(f func(from, to string) error) (restore func()) {
+	was := hardLink
+	hardLink = f
+	return func() { hardLink = was }
+}
+
+// Parts are what has to go with a version of a module, in order.
+func Parts(goMod string, v module.Version) ([]string, error) {
+	m, err := modVersionOf(goMod, v)
+	if err != nil {
+		return nil, err
+	}
+	return m.parts(), nil
+}
+
+// CheckBases is CheckAll of base images by another check. It returns how many
+// are damaged.
+func CheckBases(ctx context.Context, volume string, by func(context.Context, v1.Hash) error) (damaged int, err error) {
+	report := make(chan Damage, 1)
+	c := &check{volume: volume, report: report}
+	suspects, err := c.entries(Bases, by)
+	for _, suspect := range suspects {
+		if err == nil {
+			err = c.look(ctx, suspect)
+		}
+	}
+	return len(report), err
 }
 
 // Beside is closed when what goes on beside the build has ended.

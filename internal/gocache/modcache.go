@@ -321,14 +321,18 @@ func (m *modVersion) carry(to string) error {
 	if err := os.MkdirAll(filepath.Dir(part), 0o777); err != nil {
 		return err
 	}
+	before := m.mark()
 	if err := linkTree(m.tree(), part); err != nil {
 		return err
+	}
+	if m.mark() != before {
+		return nil // it was taken away meanwhile, and is there in part
 	}
 	if err := os.Rename(part, there.tree()); err != nil {
 		return err
 	}
-	if !m.whole() {
-		// It was taken away meanwhile, and is there in part.
+	if m.mark() != before {
+		// Whoever took it away may have looked here before that.
 		return discard(filepath.Dir(to), there.tree())
 	}
 	return nil
@@ -378,6 +382,9 @@ func linkTree(from, to string) error {
 	}
 	for _, dir := range slices.Backward(dirs) {
 		info, err := os.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -389,10 +396,13 @@ func linkTree(from, to string) error {
 	return nil
 }
 
+// hardLink is link(2); a variable for tests of what others do meanwhile.
+var hardLink = os.Link
+
 // link makes to another name of the file from. That it is there already, or
 // that from was removed by now, is no error.
 func link(from, to string) error {
-	err := os.Link(from, to)
+	err := hardLink(from, to)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOENT) && gone(from) {
 		return nil
 	}

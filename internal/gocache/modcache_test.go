@@ -2,6 +2,7 @@ package gocache_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,13 +21,11 @@ func TestAModuleThatGoSumDoesNotKnow(t *testing.T) {
 	id, other := module.Version{Path: "example.com/lib", Version: "v1.0.0"}, module.Version{Path: "example.com/other", Version: "v1.0.0"}
 	sum := download(t, held.Path(), id)
 	download(t, held.Path(), other)
-	const wrong = "h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-
-	if different, _ := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: sum}, {Version: other}, {Version: module.Version{Path: "example.com/absent", Version: "v1.0.0"}, Files: wrong}}, ""); len(different) > 0 {
+	if different, _ := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: sum}, {Version: other}, {Version: module.Version{Path: "example.com/absent", Version: "v1.0.0"}, Files: otherSum}}, ""); len(different) > 0 {
 		t.Errorf("different are %v", different)
 	}
 	another := openModules(t, volume)
-	for name, sum := range map[string]gocache.Sum{"files": {Version: id, Files: wrong}, "go.mod": {Version: id, Files: sum, Mod: wrong}} {
+	for name, sum := range map[string]gocache.Sum{"files": {Version: id, Files: otherSum}, "go.mod": {Version: id, Files: sum, Mod: otherSum}} {
 		if different, removed := gocache.UseModules(held, []gocache.Sum{sum}, ""); len(different) != 1 || removed || !exists(filepath.Join(held.Path(), id.String())) {
 			t.Errorf("%s: different are %v, removed %t, under another build", name, different, removed)
 		}
@@ -34,7 +33,7 @@ func TestAModuleThatGoSumDoesNotKnow(t *testing.T) {
 	if err := another.Release(); err != nil {
 		t.Fatal(err)
 	}
-	if different, removed := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: wrong}}, ""); len(different) != 1 || !removed {
+	if different, removed := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: otherSum}}, ""); len(different) != 1 || !removed {
 		t.Errorf("different are %v, removed %t", different, removed)
 	}
 	for _, gone := range []string{id.String(), "cache/download/example.com/lib/@v/v1.0.0.zip", "cache/download/example.com/lib/@v/v1.0.0.ziphash", "cache/download/example.com/lib/@v/v1.0.0.mod"} {
@@ -129,5 +128,170 @@ func TestCachesThatCannotBeKeptInPart(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(volume, "trash")); err != nil || len(left) > 0 {
 		t.Errorf("the trash has %v, %v", left, err)
+	}
+}
+
+// A removal may be cut off anywhere: Go does not believe what is left, or the
+// next build finds it.
+func TestARemovalThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
+	at := "cache/download/example.com/lib/@v/v1.0.0"
+	for name, sumOf := range map[string]func(t *testing.T, goMod, sum string) string{
+		"rotten": func(t *testing.T, goMod, sum string) string {
+			overwrite(t, filepath.Join(goMod, at+".zip"))
+			overwrite(t, filepath.Join(goMod, id.String(), "lib.go"))
+			return sum
+		},
+		"tagged again": func(*testing.T, string, string) string { return otherSum },
+	} {
+		for n := range 11 {
+			t.Run(fmt.Sprintf("%s, after %d", name, n), func(t *testing.T) {
+				t.Parallel()
+				held := openModules(t, t.TempDir())
+				next := held.Path() + ".next"
+				sumOf(t, next, download(t, next, id))
+				sum := sumOf(t, held.Path(), download(t, held.Path(), id))
+				parts, err := gocache.Parts(held.Path(), id)
+				if err != nil || len(parts) != 10 {
+					t.Fatalf("%q, %v", parts, err)
+				}
+				for _, part := range parts[:n] {
+					if err := os.RemoveAll(part); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, root := range []string{held.Path(), next} {
+					if !exists(filepath.Join(root, at+".ziphash")) && (exists(filepath.Join(root, at+".zip")) || exists(filepath.Join(root, id.String()))) {
+						t.Errorf("%s has it without its hash", root)
+					}
+				}
+				mark, err := gocache.MarkUnfinished(held.Path(), "app")
+				if err := errors.Join(err, mark.End(true)); err != nil {
+					t.Fatal(err)
+				}
+				damages, _ := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: sum}}, "app")
+				for _, left := range []string{id.String(), at + ".zip"} {
+					if exists(filepath.Join(held.Path(), left)) {
+						t.Errorf("%s is left; damages are %v", left, damages)
+					}
+				}
+			})
+		}
+	}
+}
+
+const otherSum = "h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+// Go makes the hash of an archive that is there, and takes the files for its.
+func TestAModuleWithoutItsHash(t *testing.T) {
+	t.Parallel()
+	const id, zip = "example.com/lib@v1.0.0", "cache/download/example.com/lib/@v/v1.0.0.zip"
+	for name, tc := range map[string]struct {
+		damage         func(t *testing.T, goMod string)
+		tagged         bool // again
+		found, checked bool // by the build, by check-cache
+	}{
+		"its archive":        {func(t *testing.T, goMod string) { removeAll(t, filepath.Join(goMod, id)) }, false, false, false},
+		"another's archive":  {func(t *testing.T, goMod string) { removeAll(t, filepath.Join(goMod, id)) }, true, true, false},
+		"both":               {func(*testing.T, string) {}, false, false, false},
+		"files":              {func(t *testing.T, goMod string) { remove(t, filepath.Join(goMod, zip)) }, false, true, true},
+		"part of an archive": {func(t *testing.T, goMod string) { truncate(t, filepath.Join(goMod, zip)) }, false, true, true},
+		"both, rotten files": {func(t *testing.T, goMod string) { overwrite(t, filepath.Join(goMod, id, "lib.go")) }, false, true, true},
+		"files in the making": {func(t *testing.T, goMod string) {
+			remove(t, filepath.Join(goMod, zip))
+			writeFile(t, filepath.Join(goMod, "cache/download/example.com/lib/@v/v1.0.0.partial"), "")
+		}, false, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			volume := t.TempDir()
+			held := openModules(t, volume)
+			version := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
+			sum := download(t, held.Path(), version)
+			if tc.tagged {
+				sum = otherSum
+			}
+			remove(t, filepath.Join(held.Path(), zip+"hash"))
+			tc.damage(t, held.Path())
+			another := openModules(t, volume)
+			if damages, removed := gocache.UseModules(held, []gocache.Sum{{Version: version, Files: sum}}, ""); (len(damages) > 0) != tc.found || removed {
+				t.Errorf("a build finds %v, removed %t", damages, removed)
+			}
+			if err := another.Release(); err != nil {
+				t.Fatal(err)
+			}
+			checked := 0
+			if _, err := gocache.CheckAll(t.Context(), volume, func(gocache.Damage) { checked++ }); err != nil || (checked > 0) != tc.checked {
+				t.Errorf("check-cache finds %d, %v", checked, err)
+			}
+		})
+	}
+}
+
+func removeAll(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Between two processes of a build its modules are its own too.
+func TestAModuleUnderALeaseStays(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	held, another := openModules(t, volume), openModules(t, volume)
+	id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
+	download(t, held.Path(), id)
+	_, err := another.Lease()
+	if err := errors.Join(err, another.Release()); err != nil {
+		t.Fatal(err)
+	}
+	damages, removed := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: otherSum}}, "")
+	if len(damages) != 1 || removed || !exists(filepath.Join(held.Path(), id.String(), "lib.go")) {
+		t.Errorf("damages are %v, removed %t", damages, removed)
+	}
+}
+
+// What is taken away while the next generation is made is not in it, and is no
+// reason to give up the rest.
+func TestAModuleThatGoesWhileItIsCarried(t *testing.T) {
+	id := module.Version{Path: "example.com/lib", Version: "v1.0.0"}
+	for name, when := range map[string]string{"with its first file": "lib.go", "with its last file": "sub/sub.go"} {
+		t.Run(name, func(t *testing.T) {
+			volume := t.TempDir()
+			held := openModules(t, volume)
+			stays, old := module.Version{Path: "example.com/stays", Version: "v1.0.0"}, module.Version{Path: "example.com/old", Version: "v1.0.0"}
+			for _, id := range []module.Version{id, stays, old} {
+				download(t, held.Path(), id)
+			}
+			for _, kind := range []string{".info", ".mod", ".zip", ".ziphash"} {
+				aged(t, filepath.Join(held.Path(), "cache/download", old.Path, "@v", old.Version+kind), 48*time.Hour)
+			}
+			damaged := filepath.Join(held.Path(), id.String(), "go.mod")
+			overwrite(t, damaged)
+			found := 0
+			defer gocache.SetHardLink(func(from, to string) error {
+				err := os.Link(from, to)
+				if from == filepath.Join(held.Path(), id.String(), when) && found == 0 {
+					_, checkErr := gocache.CheckAll(t.Context(), volume, func(gocache.Damage) { found++ })
+					err = errors.Join(err, checkErr)
+				}
+				return err
+			})()
+			tidy(t, volume, 110_000) // each takes about 37,000
+			next := openModules(t, volume)
+			if next.Path() == held.Path() || found != 1 {
+				t.Fatalf("it is %s, %d are damaged", next.Path(), found)
+			}
+			for _, gone := range []string{id.String(), "cache/download/example.com/lib/@v/v1.0.0.zip", "cache/download/example.com/lib/@v/v1.0.0.ziphash"} {
+				if exists(filepath.Join(next.Path(), gone)) {
+					t.Errorf("%s is there", gone)
+				}
+			}
+			if !exists(filepath.Join(next.Path(), stays.String(), "sub/sub.go")) {
+				t.Error("another module is gone")
+			}
+		})
 	}
 }
