@@ -212,6 +212,24 @@ func TestTrimMakesRoom(t *testing.T) {
 	}
 }
 
+// Every RUN instruction can write the file that says since when things are kept.
+func TestATimeToComeTrimsNothing(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	writeFile(t, filepath.Join(volume, "usage.json"), `{"kept": "`+time.Now().Add(time.Hour).Format(time.RFC3339)+`"}`)
+	used := filepath.Join(volume, "bases", "sha256:"+strings.Repeat("0", 64))
+	if err := os.MkdirAll(used, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	aged(t, used, time.Hour)
+	if removed, err := gocache.Trim(volume, 0); err != nil || removed > 0 || !exists(used) {
+		t.Errorf("removed %d, %v", removed, err)
+	}
+	if usage := gocache.ReadUsage(volume); !usage.Kept.IsZero() {
+		t.Errorf("since %s", usage.Kept)
+	}
+}
+
 func onlyEntries(t *testing.T, bases gocache.BaseImages, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(string(bases))

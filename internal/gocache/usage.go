@@ -65,6 +65,11 @@ func ReadUsage(volume string) Usage {
 			u = Usage{}
 		}
 	}
+	// Every RUN instruction can write the file: all that there is would be too
+	// old for a time that is to come.
+	if !u.Kept.IsZero() && u.Kept.After(Time(volume)) {
+		u.Kept = time.Time{}
+	}
 	if u.Parts == nil {
 		u.Parts = map[string]Part{}
 	}
