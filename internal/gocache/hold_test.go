@@ -280,3 +280,37 @@ func TestWithoutLocksGoCommandsGetNoCache(t *testing.T) {
 		}
 	}
 }
+
+// Who removes a folder takes it for a moment. That is no reason to go without.
+func TestHoldWaitsWhileAFolderIsTaken(t *testing.T) {
+	dir := t.TempDir()
+	refused := 0
+	defer gocache.SetFlock(func(fd, how int) error {
+		if how == unix.LOCK_SH|unix.LOCK_NB && refused < 2 {
+			refused++
+			return unix.EWOULDBLOCK
+		}
+		return unix.Flock(fd, how)
+	})()
+	held, err := gocache.Hold(dir)
+	if err != nil || refused != 2 {
+		t.Errorf("refused %d times: %v", refused, err)
+	}
+	if err := held.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The build step makes anew what is not there.
+func TestAFolderThatGoesWhileItIsLockedIsNotThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "go-mod")
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	defer gocache.SetFlock(func(fd, how int) error {
+		return errors.Join(os.Remove(dir), unix.Flock(fd, how))
+	})()
+	if _, err := gocache.Hold(dir); !absent(err) {
+		t.Errorf("got %v", err)
+	}
+}

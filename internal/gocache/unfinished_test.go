@@ -1,6 +1,8 @@
 package gocache_test
 
 import (
+	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 )
@@ -81,5 +84,71 @@ func TestHalfAModuleIsFoundAfterABuildThatDidNotEndWell(t *testing.T) {
 				t.Errorf("left are %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// The next generation has what the marks are about.
+func TestDoubtsComeAlongToTheNextGeneration(t *testing.T) {
+	t.Parallel()
+	const app = "registry.example.com/app"
+	for name, end := range map[string]func(*gocache.Unfinished) error{
+		"failed": func(mark *gocache.Unfinished) error { return mark.End(true) },
+		"killed": func(mark *gocache.Unfinished) error { mark.Abandon(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			volume := t.TempDir()
+			held := openModules(t, volume)
+			id, old := module.Version{Path: "example.com/lib", Version: "v1.0.0"}, module.Version{Path: "example.com/old", Version: "v1.0.0"}
+			sum := download(t, held.Path(), id)
+			download(t, held.Path(), old)
+			for _, kind := range []string{".info", ".mod", ".zip", ".ziphash"} {
+				aged(t, filepath.Join(held.Path(), "cache/download", old.Path, "@v", old.Version+kind), 48*time.Hour)
+			}
+			truncate(t, filepath.Join(held.Path(), id.String(), "lib.go"))
+			mark, err := gocache.MarkUnfinished(held.Path(), app)
+			if err := errors.Join(err, end(mark)); err != nil {
+				t.Fatal(err)
+			}
+			tidy(t, volume, 70_000) // of which each takes about 37,000
+			next := openModules(t, volume)
+			if next.Path() == held.Path() {
+				t.Fatal("nothing was trimmed")
+			}
+			if damages, removed := gocache.UseModules(next, []gocache.Sum{{Version: id, Files: sum}}, app); len(damages) != 1 || !removed {
+				t.Errorf("damages are %v, removed %t", damages, removed)
+			}
+		})
+	}
+}
+
+// Without its lock a mark is a killed build's, for whoever looks at that moment.
+func TestAMarkHasItsLockFromTheBeginning(t *testing.T) {
+	goMod := t.TempDir()
+	marks := func() []string {
+		marks, err := filepath.Glob(filepath.Join(goMod, ".unfinished-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return marks
+	}
+	for _, problem := range []error{nil, unix.ENOLCK} {
+		restore := gocache.SetFlock(func(fd, how int) error {
+			if found := marks(); len(found) > 0 {
+				t.Errorf("before its lock there is %q", found)
+			}
+			return cmp.Or(problem, unix.Flock(fd, how))
+		})
+		mark, err := gocache.MarkUnfinished(goMod, "app")
+		restore()
+		if !errors.Is(err, problem) || len(marks()) == 1 != (problem == nil) {
+			t.Errorf("there is %q, %v", marks(), err)
+		}
+		if err := mark.End(false); err != nil {
+			t.Error(err)
+		}
+		if left, err := os.ReadDir(goMod); err != nil || len(left) > 0 {
+			t.Errorf("left are %v, %v", left, err)
+		}
 	}
 }
