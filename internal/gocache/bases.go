@@ -132,15 +132,6 @@ func blobPath(digest v1.Hash) string {
 	return filepath.Join("blobs", digest.Algorithm, digest.Hex)
 }
 
-// Image is the entry digest, which Check has found right.
-func (b BaseImages) Image(digest v1.Hash) (v1.Image, error) {
-	entry, err := layout.ImageIndexFromPath(b.Path(digest))
-	if err != nil {
-		return nil, err
-	}
-	return entry.Image(digest)
-}
-
 // Add stores img, reading its layers; read is called with each number of bytes
 // that came in, from several goroutines. An entry that is there already, as
 // another run may have stored it by now, stays unless it is damaged.

@@ -168,7 +168,8 @@ func (e *extraction) read(ctx context.Context, layer v1.Layer, rest io.Writer) e
 			return err
 		}
 	}
-	// What is left is read too: the layer's digest is checked at its end.
+	// What is left is read too: the layer is compared with its digest at its end
+	// (BaseImages.Image), and nothing is kept before that.
 	if _, err := io.Copy(io.Discard, content); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package gocache_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -458,6 +459,154 @@ func TestAnInterruptedExtractionLeavesNothing(t *testing.T) {
 		t.Error("a layer that is no tar was read")
 	}
 	onlyEntries(t, gocache.BaseImages(toolchains))
+}
+
+// Another build's RUN can write to base images of the volume at any time.
+func TestABaseImageThatIsChangedAfterItWasCheckedIsNotKept(t *testing.T) {
+	t.Parallel()
+	img := golang(t)
+	manifest, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil, err := golang(t, []entry{{name: "usr/local/go/bin/go", content: "evil", mode: 0o755}}).Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]struct {
+		blob    v1.Hash
+		content func() (io.ReadCloser, error)
+	}{
+		"a layer":              {manifest.Layers[1].Digest, evil[3].Compressed},
+		"one that is unpacked": {manifest.Layers[1].Digest, evil[3].Uncompressed},
+		"the manifest":         {digest, func() (io.ReadCloser, error) { return manifestOf(img) }},
+		"the configuration":    {manifest.Config.Digest, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("{}")), nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bases, toolchains := gocache.BaseImages(t.TempDir()), gocache.Toolchains(t.TempDir())
+			if err := bases.Add(t.Context(), img, func(int) {}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := bases.Check(digest); err != nil {
+				t.Fatal(err)
+			}
+			stored, err := bases.Image(digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found, err := toolchains.Keep(t.Context(), stored); err != nil || !found.Kept {
+				t.Fatalf("as it was: %+v, %v", found, err)
+			}
+			if err := os.RemoveAll(filepath.Join(string(toolchains), digest.String())); err != nil {
+				t.Fatal(err)
+			}
+			source, err := change.content()
+			if err != nil {
+				t.Fatal(err)
+			}
+			content, err := io.ReadAll(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, filepath.Join(bases.Path(digest), "blobs", "sha256", change.blob.Hex), string(content))
+			want := "blob " + change.blob.String() + " was changed"
+			if found, err := toolchains.Keep(t.Context(), stored); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("kept: %+v, %v", found, err)
+			}
+			if found, err := gocache.Inspect(t.Context(), stored); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("looked at: %+v, %v", found, err)
+			}
+			onlyEntries(t, gocache.BaseImages(toolchains))
+		})
+	}
+}
+
+// manifestOf is an image's manifest, with a space more.
+func manifestOf(img v1.Image) (io.ReadCloser, error) {
+	raw, err := img.RawManifest()
+	return io.NopCloser(strings.NewReader(string(raw) + " ")), err
+}
+
+// interrupted is a context that something happens beside.
+type interrupted struct {
+	context.Context
+	by func()
+}
+
+func (c interrupted) Err() error {
+	c.by()
+	return c.Context.Err()
+}
+
+// What a build only looks at takes no tree away that another may use.
+func TestFactsNeverTakeThePlaceOfATree(t *testing.T) {
+	facts := &gocache.Toolchain{Go: true}
+	program := func(toolchains gocache.Toolchains, digest v1.Hash) bool {
+		return exists(filepath.Join(toolchains.Tree(digest), "bin/go"))
+	}
+	damage := func(toolchains gocache.Toolchains, digest v1.Hash) {
+		truncate(t, filepath.Join(string(toolchains), digest.String(), "toolchain.json"))
+	}
+
+	// Another build keeps it at this moment.
+	toolchains, digest := keptGolang(t)
+	damage(toolchains, digest)
+	kept := false
+	keep := func() {
+		if kept {
+			return
+		}
+		kept = true
+		if _, err := toolchains.Keep(t.Context(), golang(t)); err != nil {
+			t.Error(err)
+		}
+	}
+	exchange := func(one, other string) error {
+		return unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+	}
+	restore := gocache.SetExchange(func(one, other string) error {
+		keep()
+		return exchange(one, other)
+	})
+	if err := toolchains.Remember(interrupted{t.Context(), keep}, digest, facts); err != nil {
+		t.Error(err)
+	}
+	restore()
+	if !program(toolchains, digest) {
+		t.Error("what another build has kept meanwhile is gone")
+	}
+
+	// It cannot be read to its end.
+	toolchains, digest = keptGolang(t)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := toolchains.Remember(cancelled, digest, facts); !errors.Is(err, context.Canceled) {
+		t.Errorf("a build that is over: %v", err)
+	}
+	if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept || !program(toolchains, digest) {
+		t.Errorf("after a build that is over there is %+v, %v", found, err)
+	}
+
+	// It is damaged, and still some build's.
+	damage(toolchains, digest)
+	if err := toolchains.Remember(t.Context(), digest, facts); err != nil {
+		t.Error(err)
+	}
+	if found, err := toolchains.Open(t.Context(), digest); err != nil || found.Kept || !program(toolchains, digest) {
+		t.Errorf("what is damaged is %+v, %v", found, err)
+	}
+	if _, err := toolchains.Keep(t.Context(), golang(t)); err != nil {
+		t.Error(err)
+	}
+	if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+		t.Errorf("kept anew it is %+v, %v", found, err)
+	}
+	onlyEntries(t, gocache.BaseImages(toolchains), digest.String())
 }
 
 func writeFile(t *testing.T, path, content string) {
