@@ -3,6 +3,7 @@ package kaniko_test
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,8 +33,22 @@ func TestRunGoesOnWithoutAFullVolume(t *testing.T) {
 			t.Parallel()
 			volume := cmp.Or(tc.volume, t.TempDir())
 			link := filepath.Join(t.TempDir(), "mod")
+			goMod := t.TempDir()
+			// Private modules, which go commands cannot download here. Of one the
+			// hash is lost.
+			downloads := filepath.Join(goMod, "cache/download/corp.example/lib/@v")
+			if err := os.MkdirAll(downloads, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, version := range []string{"v1.0.0", "v1.1.0"} {
+				for kind, content := range map[string]string{".info": "{}", ".mod": "module", ".zip": "PK", ".ziphash": map[string]string{"v1.0.0": "h1:"}[version]} {
+					if err := os.WriteFile(filepath.Join(downloads, version+kind), []byte(content), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
 			cmd, stderr := newStep(t, tc.behaviour, func(p *plan.Plan) {
-				p.Cache = &plan.Cache{Volume: volume, GoMod: t.TempDir()}
+				p.Cache = &plan.Cache{Volume: volume, GoMod: goMod}
 				p.Links = []plan.Link{{Path: link, Target: p.Cache.GoMod}}
 				p.Env["GOMODCACHE_LINK"], p.Env["GOMODCACHE_FULL"] = link, p.Cache.GoMod
 			})
@@ -45,6 +60,16 @@ func TestRunGoesOnWithoutAFullVolume(t *testing.T) {
 			}
 			if says := strings.Contains(stderr.String(), "left on the volume, which may be why a go command failed: the build starts again without those of the volume"); says != tc.again {
 				t.Errorf("it starts again: %t, want %t\n%s", says, tc.again, stderr)
+			}
+			const found = "there is v1.0.0.info\nthere is v1.0.0.mod\nthere is v1.0.0.zip\nthere is v1.0.0.ziphash\nthere is v1.1.0.info\nthere is v1.1.0.mod\n"
+			if finds := strings.Contains(stdout.String(), found); finds != (tc.again && tc.code == 0) {
+				t.Errorf("the downloads are found: %t, want\n%s\ngot\n%s", finds, found, &stdout)
+			}
+			if left, err := os.ReadDir(downloads); err != nil || len(left) != 8 {
+				t.Errorf("the volume has %v, %v", left, err)
+			}
+			if hash, err := os.ReadFile(filepath.Join(downloads, "v1.1.0.ziphash")); err != nil || len(hash) > 0 {
+				t.Errorf("on the volume is written %q, %v", hash, err)
 			}
 			if cleans := strings.Contains(stdout.String(), "args: --one --two=2 --pre-cleanup\n"); cleans != (tc.again && tc.code == 0) {
 				t.Errorf("kaniko is told to remove what the first time left: %t\n%s", cleans, &stdout)
@@ -96,5 +121,23 @@ func TestRunTakesOverTheCaches(t *testing.T) {
 				t.Errorf("the module cache is %v, %v", info, err)
 			}
 		})
+	}
+}
+
+// A folder that cannot be held has the lease alone.
+func TestALeaseStaysWithoutAHold(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	elsewhere, link := t.TempDir(), filepath.Join(volume, "go-build")
+	lease := filepath.Join(link, ".lease-1")
+	if err := errors.Join(os.Symlink(elsewhere, link), os.WriteFile(lease, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	cmd, stderr := newStep(t, "compile error", func(p *plan.Plan) {
+		p.Cache = &plan.Cache{Volume: volume, Holds: []string{link}, Leases: []string{lease}}
+	})
+	_ = cmd.Run()
+	if _, err := os.Stat(filepath.Join(elsewhere, ".lease-1")); err != nil || !strings.Contains(stderr.String(), "caches: open "+link+": ") {
+		t.Errorf("%v\n%s", err, stderr)
 	}
 }

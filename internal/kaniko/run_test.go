@@ -79,6 +79,19 @@ func fakeExecutor(behaviour string) int {
 			fmt.Fprintln(os.Stderr, "go: write /go/pkg/mod/cache/lock: no space left on device", err)
 			return 1
 		}
+		files, err := filepath.Glob(filepath.Join(cache, "cache/download/corp.example/lib/@v/*"))
+		for _, file := range files {
+			if _, err := os.ReadFile(file); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			fmt.Println("there is", filepath.Base(file))
+		}
+		// A go command writes the hash that is missing.
+		if err := errors.Join(err, os.WriteFile(filepath.Join(cache, "cache/download/corp.example/lib/@v/v1.1.0.ziphash"), []byte("h1:"), 0o644)); len(files) > 0 && err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		return fakeExecutor("succeed")
 	case "killed":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)

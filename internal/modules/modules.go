@@ -146,9 +146,14 @@ func (f *Fetcher) fetch(ctx context.Context, m Module, repositories *repositorie
 		return err
 	}
 
-	if m.ModSum != "" && checkMod(m.ModSum)(at(".mod")) != nil {
-		if err := get(".mod", maxMod, checkMod(m.ModSum)); err != nil {
-			return done, err
+	if m.ModSum != "" {
+		switch err := checkMod(m.ModSum)(at(".mod")); {
+		case errors.Is(err, fs.ErrNotExist):
+			if err := get(".mod", maxMod, checkMod(m.ModSum)); err != nil {
+				return done, err
+			}
+		case err != nil:
+			return done, ErrOther
 		}
 	}
 	if m.Sum == "" {

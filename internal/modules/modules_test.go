@@ -186,6 +186,52 @@ func TestFetchRefuses(t *testing.T) {
 	}
 }
 
+// Another build may use what it has put there, be it just now.
+func TestFetchWritesNothingOverAnothersFiles(t *testing.T) {
+	t.Parallel()
+	const download = "cache/download/corp.example/!secret/lib/@v/v1.2.3"
+	for name, others := range map[string]map[string]string{
+		"an archive with its hash": {download + ".zip": "another's", download + ".ziphash": "h1:another's"},
+		"files":                    {"corp.example/!secret/lib@v1.2.3/lib.go": "package another"},
+		"a go.mod":                 {download + ".mod": "module another"},
+	} {
+		for _, when := range []string{"before", ".mod", ".info"} {
+			if name == "a go.mod" && when != "before" {
+				continue // it comes alone no longer than that
+			}
+			t.Run(name+" "+when, func(t *testing.T) {
+				t.Parallel()
+				p := newProxy(t)
+				f := p.fetcher(t)
+				plant := func() {
+					for file, content := range others {
+						write(t, filepath.Join(f.Cache, file), content)
+					}
+				}
+				handler := p.Config.Handler
+				p.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasSuffix(r.URL.Path, when) {
+						plant()
+					}
+					handler.ServeHTTP(w, r)
+				})
+				if when == "before" {
+					plant()
+				}
+				_, err := f.Fetch(t.Context(), modules.Private("corp.example", []byte(p.sum)))
+				if !errors.Is(err, modules.ErrOther) {
+					t.Errorf("got %v", err)
+				}
+				for file, want := range others {
+					if content, err := os.ReadFile(filepath.Join(f.Cache, file)); err != nil || string(content) != want {
+						t.Errorf("%s is %q, %v", file, content, err)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestProxiesAreAskedInOrder(t *testing.T) {
 	t.Parallel()
 	absent := httptest.NewServer(http.NotFoundHandler())
