@@ -1,6 +1,7 @@
 package prepare_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
+	"golang.org/x/mod/zip"
 
 	"github.com/slipway-ci/slipway/internal/plan"
 )
@@ -136,4 +139,69 @@ func TestModulesAreKeptForAnImagesOwn(t *testing.T) {
 			t.Errorf("kept: %q, %v", kept, err)
 		}
 	}
+}
+
+// Another build puts other content of a private module on the volume after this
+// one has looked: this one has a module cache of its own.
+func TestAnotherBuildsModuleIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	private, sum := privateModule(t)
+	another := s.path("cache/go-mod/cache/download/corp.example/lib/@v/v1.0.0.ziphash")
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".info") && os.WriteFile(another, []byte("h1:another's"), 0o644) != nil {
+			t.Errorf("%s has no folder", another)
+		}
+		content, ok := private[strings.TrimPrefix(r.URL.Path, "/corp.example/lib/@v/")]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, content)
+	}))
+	t.Cleanup(proxy.Close)
+	s.env["PARAM_GO_PRIVATE"], s.env["PARAM_GO_PRIVATE_PROXY"] = "corp.example", proxy.URL
+	if err := os.WriteFile(s.path("source/go.sum"), []byte("corp.example/lib v1.0.0 "+sum+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, log := s.run(t, build)
+	own := s.path("built/cache/go-mod")
+	if !slices.ContainsFunc(p.Links, func(link plan.Link) bool { return link.Target == own }) || slices.ContainsFunc(p.Links, func(link plan.Link) bool { return link.Target == s.path("cache/go-mod") }) {
+		t.Errorf("the links are %+v\n%s", p.Links, log)
+	}
+	if p.Modules != own || p.Cache.GoMod != "" || slices.Contains(p.Cache.Holds, s.path("cache/go-mod")) {
+		t.Errorf("modules in %q, of the volume %+v", p.Modules, p.Cache)
+	}
+	if hash, err := os.ReadFile(filepath.Join(own, "cache/download/corp.example/lib/@v/v1.0.0.ziphash")); err != nil || string(hash) != sum {
+		t.Errorf("its own has %q, %v\n%s", hash, err, log)
+	}
+	if hash, err := os.ReadFile(another); err != nil || string(hash) != "h1:another's" {
+		t.Errorf("the volume has %q, %v", hash, err)
+	}
+}
+
+// privateModule is what a proxy has of corp.example/lib v1.0.0, and its hash.
+func privateModule(t *testing.T) (files map[string]string, sum string) {
+	t.Helper()
+	id := module.Version{Path: "corp.example/lib", Version: "v1.0.0"}
+	source := t.TempDir()
+	archive := filepath.Join(t.TempDir(), "lib.zip")
+	if err := os.WriteFile(filepath.Join(source, "go.mod"), []byte("module corp.example/lib\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(zip.CreateFromDir(file, id, source), file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum, err = dirhash.HashZip(archive, dirhash.Hash1); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"v1.0.0.info": `{"Version":"v1.0.0"}`, "v1.0.0.mod": "module corp.example/lib\n", "v1.0.0.zip": string(content)}, sum
 }

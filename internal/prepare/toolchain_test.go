@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -31,14 +32,22 @@ type site struct {
 	root, registry string
 	env            map[string]string
 	host           prepare.Host
-	ignored        []string // the param ignore-paths
+	ignored        []string            // the param ignore-paths
+	asked          func(*http.Request) // each request to the registry; may be nil
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(stdlog.New(io.Discard, "", 0))))
+	images := registry.New(registry.Logger(stdlog.New(io.Discard, "", 0)))
+	s := &site{root: t.TempDir()}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.asked != nil {
+			s.asked(r)
+		}
+		images.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
-	s := &site{root: t.TempDir(), registry: strings.TrimPrefix(server.URL, "http://")}
+	s.registry = strings.TrimPrefix(server.URL, "http://")
 	s.host = prepare.Host{Executable: "/proc/self/exe", Platform: "linux/amd64", ReadOnly: []string{s.path("cache/toolchains")}}
 	for _, dir := range []string{"source", "cache", "built"} {
 		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
@@ -353,5 +362,39 @@ func TestADamagedToolchainIsKeptAnew(t *testing.T) {
 	}
 	if program, err := os.ReadFile(filepath.Join(p.Toolchain.Tree, "bin/go")); err != nil || string(program) != "one" {
 		t.Errorf("its program is %q, %v", program, err)
+	}
+}
+
+// A base image is left out for the sake of its toolchain, and needed when that
+// goes while another one is downloaded.
+func TestGoThatGoesAfterItsImageWasLeftOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.run(t, build)
+	if err := os.RemoveAll(s.path("cache/bases")); err != nil {
+		t.Fatal(err)
+	}
+	s.asked = func(r *http.Request) {
+		// Its layers are asked for from when kaniko's folder is there.
+		if _, err := os.Stat(s.path("prepared/bases")); err != nil || !strings.Contains(r.URL.Path, "/alpine/blobs/") {
+			return
+		}
+		kept, err := filepath.Glob(s.path("cache/toolchains/sha256:*"))
+		for _, entry := range kept {
+			if _, treeErr := os.Stat(filepath.Join(entry, "go")); treeErr == nil {
+				err = os.RemoveAll(entry)
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	p, log := s.run(t, build)
+	if p.Toolchain != nil || !strings.Contains(log, "base golang:1: downloaded in ") {
+		t.Errorf("its Go is %+v\n%s", p.Toolchain, log)
+	}
+	bases, err := filepath.Glob(s.path("prepared/bases/*/index.json"))
+	if err != nil || len(bases) != 2 {
+		t.Errorf("kaniko finds %q, %v\n%s", bases, err, log)
 	}
 }
