@@ -37,6 +37,15 @@ func Parts(goMod string, v module.Version) ([]string, error) {
 	return m.parts(), nil
 }
 
+// ReplaceEntry commits an empty entry in the place of what is there.
+func ReplaceEntry(dir, name string) error {
+	temporary, err := entries(dir).stage()
+	if err != nil {
+		return err
+	}
+	return entries(dir).commit(temporary, name, func() bool { return false })
+}
+
 // CheckBases is CheckAll of base images by another check. It returns how many
 // are damaged.
 func CheckBases(ctx context.Context, volume string, by func(context.Context, v1.Hash) error) (damaged int, err error) {
