@@ -46,10 +46,12 @@ func (m *modVersion) paths() []string {
 // parts are what has to go with the version, and what the next generation has of
 // it by now, in an order that may be cut off anywhere: Go believes files that are
 // there when it writes the hash, and an archive without one is never downloaded
-// again, so the hash goes after both.
+// again, so the hash goes after both. The next generation's go first, as nothing
+// tells of them once these here are gone, and again after these, which may have
+// been linked there meanwhile.
 func (m *modVersion) parts() []string {
 	var parts []string
-	for _, root := range []string{m.root, nextOf(m.root)} {
+	for _, root := range []string{nextOf(m.root), m.root, nextOf(m.root)} {
 		whole := modVersion{root: root, path: m.path, version: m.version}
 		parts = append(parts, whole.tree())
 		for _, kind := range []string{".zip", ".ziphash", ".mod", ".info"} {

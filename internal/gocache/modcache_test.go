@@ -145,7 +145,7 @@ func TestARemovalThatIsCutOff(t *testing.T) {
 		},
 		"tagged again": func(*testing.T, string, string) string { return otherSum },
 	} {
-		for n := range 11 {
+		for n := range 16 {
 			t.Run(fmt.Sprintf("%s, after %d", name, n), func(t *testing.T) {
 				t.Parallel()
 				held := openModules(t, t.TempDir())
@@ -153,7 +153,7 @@ func TestARemovalThatIsCutOff(t *testing.T) {
 				sumOf(t, next, download(t, next, id))
 				sum := sumOf(t, held.Path(), download(t, held.Path(), id))
 				parts, err := gocache.Parts(held.Path(), id)
-				if err != nil || len(parts) != 10 {
+				if err != nil || len(parts) != 15 {
 					t.Fatalf("%q, %v", parts, err)
 				}
 				for _, part := range parts[:n] {
@@ -171,9 +171,11 @@ func TestARemovalThatIsCutOff(t *testing.T) {
 					t.Fatal(err)
 				}
 				damages, _ := gocache.UseModules(held, []gocache.Sum{{Version: id, Files: sum}}, "app")
-				for _, left := range []string{id.String(), at + ".zip"} {
-					if exists(filepath.Join(held.Path(), left)) {
-						t.Errorf("%s is left; damages are %v", left, damages)
+				for _, root := range []string{held.Path(), next} {
+					for _, left := range []string{id.String(), at + ".zip"} {
+						if exists(filepath.Join(root, left)) {
+							t.Errorf("%s is left in %s; damages are %v", left, root, damages)
+						}
 					}
 				}
 			})
