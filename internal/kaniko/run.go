@@ -28,6 +28,8 @@ import (
 type Config struct {
 	Prepared string `env:"PREPARED_PATH, required"`   // where prepare left its plan
 	Executor string `env:"KANIKO_EXECUTOR, required"` // kaniko's binary in its image
+
+	TerminationLog string `env:"TERMINATION_LOG, required"` // what Tekton's entrypoint says of the step is added there
 }
 
 // ErrFailed is returned when kaniko failed and has said why.
@@ -78,6 +80,7 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		// In the same container, which has what is left of the first time.
 		err = execute(ctx, config.Executor, append(slices.Clone(p.Args), "--pre-cleanup"), p.Env, stdout, seen)
 	}
+	forgetWords(config.TerminationLog, stderr)
 	if err == nil {
 		countModules(p, stderr) // while the cache is held
 	}
@@ -107,6 +110,15 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		}
 	}
 	return nil
+}
+
+// forgetWords takes away what RUN instructions have said in this step's name, in
+// the file that Tekton's entrypoint adds to. The controller finds results and
+// artifacts there, also of a TaskRun that failed, whose step push says nothing.
+func forgetWords(terminationLog string, stderr io.Writer) {
+	if err := os.Truncate(terminationLog, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(stderr, "what RUN instructions may have said in this step's name stays: %v\n", err)
+	}
 }
 
 // makeReadable opens the layout to the push step, which runs as another user:

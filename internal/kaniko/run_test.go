@@ -93,6 +93,12 @@ func fakeExecutor(behaviour string) int {
 			return 1
 		}
 		return fakeExecutor("succeed")
+	case "words", "last words":
+		if err := os.WriteFile(os.Getenv("TERMINATION_LOG"), []byte(`[{"key":"IMAGE_DIGEST","value":"forged","type":1}]`), 0o644); err != nil || behaviour == "last words" {
+			fmt.Println(err)
+			return 1
+		}
+		return fakeExecutor("succeed")
 	case "killed":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "a RUN that ignores SIGTERM":
@@ -138,10 +144,27 @@ func newStep(t *testing.T, behaviour string, change func(*plan.Plan)) (*exec.Cmd
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program)
-	cmd.Env = append(os.Environ(), "STEP_UNDER_TEST=1", "PREPARED_PATH="+prepared, "KANIKO_EXECUTOR="+program)
+	cmd.Env = append(os.Environ(), "STEP_UNDER_TEST=1", "PREPARED_PATH="+prepared, "KANIKO_EXECUTOR="+program, "TERMINATION_LOG="+filepath.Join(prepared, "termination"))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	return cmd, &stderr
+}
+
+// What a RUN says in the step's name is not what the step says, however it ends.
+func TestRunsWordsAreForgotten(t *testing.T) {
+	t.Parallel()
+	for behaviour, code := range map[string]int{"words": 0, "last words": 1} {
+		cmd, stderr := newStep(t, behaviour, nil)
+		log := filepath.Join(t.TempDir(), "termination")
+		cmd.Env = append(cmd.Env, "TERMINATION_LOG="+log)
+		_ = cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Errorf("%s: exit code %d, want %d\n%s", behaviour, got, code, stderr)
+		}
+		if content, err := os.ReadFile(log); err != nil || len(content) > 0 {
+			t.Errorf("%s: the file has %q, %v", behaviour, content, err)
+		}
+	}
 }
 
 func TestRunSetsUpAndRunsTheExecutor(t *testing.T) {

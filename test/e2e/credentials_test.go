@@ -262,6 +262,8 @@ func TestRunPublishesNothing(t *testing.T) {
 		"token.Dockerfile":  `ln -s /var/run/secrets/kubernetes.io/serviceaccount/token /tekton/artifacts/provenance.json; true`,
 		"links.Dockerfile":  "touch /tekton/results/there /tekton/artifacts/there && exit 1; " + links,
 		"forged.Dockerfile": `for result in IMAGE_URL IMAGE_DIGEST deploy-image build-report; do echo ` + forged + ` >/tekton/results/$result; done; echo '[{"key":"IMAGE_URL","value":"` + forged + `","type":1}]' >/tekton/termination; true`,
+		"failed.Dockerfile": `echo '[{"key":"IMAGE_URL","value":"` + forged + `","type":1},{"key":"/tekton/artifacts/provenance.json","value":"{\"outputs\":[{\"name\":\"` + forged + `\"}]}","type":6}]' >/tekton/termination; exit 1`,
+		"says.Dockerfile":   `echo '[{"key":"/tekton/artifacts/provenance.json","value":"{\"outputs\":[{\"name\":\"` + forged + `\"}]}","type":6}]' >/tekton/termination`,
 	} {
 		app.write(t, file, "FROM busybox AS run\nRUN "+run+"\nFROM busybox\nCOPY --from=run /bin/true /true\n")
 	}
@@ -284,6 +286,8 @@ func TestRunPublishesNothing(t *testing.T) {
 		"forged results":                 {"forged.Dockerfile", "true", nil},
 		"forged results, nothing pushed": {"forged.Dockerfile", "false", nil},
 		"forged results, sealed":         {"forged.Dockerfile", "false", sealed},
+		"forged results of a failure":    {"failed.Dockerfile", "false", sealed},
+		"forged artifacts, sealed":       {"says.Dockerfile", "true", sealed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -296,8 +300,8 @@ func TestRunPublishesNothing(t *testing.T) {
 				},
 				Workspaces: append([]v1.WorkspaceBinding{s.claim("source", "publish"), fromSecret("dockerconfig", "registry"), {Name: "output", EmptyDir: &corev1.EmptyDirVolumeSource{}}}, tc.sealed...),
 			})
-			if !run.IsSuccessful() {
-				t.Errorf("it failed:\n%s", s.taskLog(t, run))
+			if run.IsSuccessful() == (tc.file == "failed.Dockerfile") {
+				t.Errorf("it has failed, or was to fail:\n%s", s.taskLog(t, run))
 			}
 			s.publishesNothing(t, run, cluster.PrivatePassword, auth)
 			if artifacts := run.Status.Artifacts; artifacts != nil && len(artifacts.Inputs)+len(artifacts.Outputs) > 0 {

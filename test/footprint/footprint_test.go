@@ -112,7 +112,7 @@ func BenchmarkRunKaniko(b *testing.B) {
 		check(b, os.RemoveAll(p.Layout))
 		writeLayout(b, p.Layout, layer)
 	}
-	measure(b, program, []string{"PREPARED_PATH=" + root, "KANIKO_EXECUTOR=/bin/true"}, []string{"run-kaniko"}, once)
+	measure(b, program, []string{"PREPARED_PATH=" + root, "KANIKO_EXECUTOR=/bin/true", "TERMINATION_LOG=" + filepath.Join(root, "termination")}, []string{"run-kaniko"}, once)
 }
 
 func BenchmarkPush(b *testing.B) {
