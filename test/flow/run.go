@@ -37,6 +37,19 @@ func (c *Cluster) NewRollback(namespace string, app App, commit string) (*v1.Pip
 	return c.newRun("rollback.yaml", namespace, app, commit)
 }
 
+// NewPullRequest is examples/app/run-pull-request.yaml for a commit that a ref
+// leads to, as NewRun is, and the manifests of its pipeline.
+func (c *Cluster) NewPullRequest(namespace string, app App, commit, ref string) (run *v1.PipelineRun, manifests string, err error) {
+	if manifests, err = c.example("pull-request.yaml", namespace, app); err != nil {
+		return nil, "", err
+	}
+	if run, err = c.newBuild("run-pull-request.yaml", namespace, app, commit); err != nil {
+		return nil, "", err
+	}
+	SetParam(run, "refspec", *v1.NewStructuredValues(ref))
+	return run, manifests, nil
+}
+
 func (c *Cluster) newRun(file, namespace string, app App, commit string) (*v1.PipelineRun, error) {
 	example, err := c.example(file, namespace, app)
 	if err != nil {
@@ -48,7 +61,9 @@ func (c *Cluster) newRun(file, namespace string, app App, commit string) (*v1.Pi
 	}
 	run.Namespace = namespace
 	SetParam(run, "revision", *v1.NewStructuredValues(commit))
-	SetParam(run, "namespace", *v1.NewStructuredValues(namespace))
+	if run.Spec.PipelineRef.Name != "pull-request" { // which deploys nothing
+		SetParam(run, "namespace", *v1.NewStructuredValues(namespace))
+	}
 	return run, nil
 }
 
