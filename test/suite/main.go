@@ -77,7 +77,7 @@ func levels(ctx context.Context) ([]level, error) {
 		}},
 		{name: "apiserver", about: "deploy against a real API server", commands: []command{root(goTest("./test/apiserver/...")...)}},
 		// Its tests mostly wait for pods: three at a time keep two cores busy.
-		{name: "e2e", about: "the shipped YAML on the cluster", commands: []command{root(goTest("-timeout=40m", "-parallel=3", "-skip="+matrices, "./test/e2e/...")...)}},
+		{name: "e2e", about: "the shipped YAML on the cluster", commands: []command{root(goTest("-timeout=60m", "-parallel=3", "-skip="+matrices, "./test/e2e/...")...)}},
 		{name: "matrix", about: "the same image with every cache and none, Dockerfiles of every make, killed builds, and a small volume", long: true, commands: []command{
 			root(goTest("-timeout=60m", "-parallel=3", "-run="+matrices, "./test/e2e/...")...),
 			root(goTest("-timeout=90m", "./test/volume/...")...),
