@@ -55,14 +55,15 @@ type Held struct {
 // Hold holds the folder dir until Release, or until the process ends. It
 // returns as dir is: what was removed in the meantime is an error.
 func Hold(dir string) (*Held, error) {
-	file, err := lock(dir, unix.LOCK_SH)
-	for started := time.Now(); errors.Is(err, unix.EWOULDBLOCK) && time.Since(started) < takenFor; time.Sleep(askAgain) {
-		file, err = lock(dir, unix.LOCK_SH)
+	for started := time.Now(); ; time.Sleep(askAgain) {
+		file, err := lock(dir, unix.LOCK_SH)
+		switch {
+		case err == nil:
+			return &Held{file, dir}, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) || time.Since(started) > takenFor:
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &Held{file, dir}, nil
 }
 
 // lock locks the folder dir without waiting. The error is [unix.EWOULDBLOCK]

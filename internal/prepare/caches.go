@@ -161,7 +161,7 @@ func (opened *caches) useModules(c *Config, source *source) error {
 		return nil
 	}
 	opened.log.notUsed(opened.goMod.name, "%s: %v, and other builds use it", damages[0].Path, damages[0].Problem)
-	return errors.Join(opened.goMod.held.Release(), opened.goMod.useOwn(c))
+	return opened.goMod.useOwn(c)
 }
 
 // share makes sure that RUN instructions of users other than root can use the
@@ -178,7 +178,7 @@ func (opened *caches) share(c *Config, dockerfile string, line int, log *log) er
 			continue
 		}
 		log.notUsed(cache.name, "%s:%d: the volume has no access control lists, so this user could not add to what root made", dockerfile, line)
-		if err := errors.Join(cache.held.Release(), cache.useOwn(c)); err != nil {
+		if err := cache.useOwn(c); err != nil {
 			return err
 		}
 	}
@@ -189,7 +189,7 @@ func (opened *caches) share(c *Config, dockerfile string, line int, log *log) er
 func (cache *goCache) leave(c *Config, p *plan.Plan, why error, log *log) error {
 	log.notUsed(cache.name, "%v", why)
 	left := cache.dir
-	if err := errors.Join(cache.held.Release(), cache.useOwn(c)); err != nil {
+	if err := cache.useOwn(c); err != nil {
 		return err
 	}
 	for i := range p.Links {
@@ -203,12 +203,13 @@ func (cache *goCache) leave(c *Config, p *plan.Plan, why error, log *log) error 
 	return nil
 }
 
-// useOwn makes the cache one of this run.
+// useOwn makes the cache one of this run, and gives back the volume's.
 func (cache *goCache) useOwn(c *Config) error {
-	var err error
+	released := cache.held.Release()
 	cache.held = nil
+	var err error
 	cache.dir, err = ownCache(filepath.Join(c.Built, "cache"), cache.name)
-	return err
+	return errors.Join(released, err)
 }
 
 // ownCache makes a cache in a folder of this run.

@@ -64,13 +64,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	}
 	defer naming.close()
 	tellAnnotated(host.Mounts, log)
-	if c.SealedResults == "" || c.SealedArtifacts == "" {
-		what := "what this TaskRun says of its image"
-		if os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE")+os.Getenv("AZURE_FEDERATED_TOKEN_FILE") != "" {
-			what += ", and have the token of the pod's cloud identity published there"
-		}
-		log.printf("results: a RUN instruction could write %s: bind the workspaces sealed-results and sealed-artifacts, to an emptyDir each", what)
-	}
+	tellUnsealed(c, log)
 	client, err := c.client()
 	if err != nil {
 		return err

@@ -63,6 +63,19 @@ func tellAnnotated(mounts []string, log *log) {
 	}
 }
 
+// tellUnsealed says what RUN can do with the folders that results are read from
+// (internal/logins), where the workspaces are not bound that keep it from them.
+func tellUnsealed(c *Config, log *log) {
+	if c.SealedResults != "" && c.SealedArtifacts != "" {
+		return
+	}
+	what := "what this TaskRun says of its image"
+	if os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE")+os.Getenv("AZURE_FEDERATED_TOKEN_FILE") != "" {
+		what += ", and have the token of the pod's cloud identity published there"
+	}
+	log.printf("results: a RUN instruction could write %s: bind the workspaces sealed-results and sealed-artifacts, to an emptyDir each", what)
+}
+
 // secretFlags tell kaniko where the secrets are.
 func secretFlags(dir string, ids []string) []string {
 	var flags []string
