@@ -12,12 +12,12 @@ import (
 // NewRun is examples/app/run.yaml with the names of this cluster and app, for a
 // commit. Everything of the app goes to namespace, whatever its overlay says.
 func (c *Cluster) NewRun(namespace string, app App, commit string) (*v1.PipelineRun, error) {
-	return c.newBuild("run.yaml", namespace, app, commit)
+	return inNamespace(c.newBuild("run.yaml", namespace, app, commit))
 }
 
 // NewOnePodRun is examples/app/run-one-pod.yaml, as NewRun is.
 func (c *Cluster) NewOnePodRun(namespace string, app App, commit string) (*v1.PipelineRun, error) {
-	return c.newBuild("run-one-pod.yaml", namespace, app, commit)
+	return inNamespace(c.newBuild("run-one-pod.yaml", namespace, app, commit))
 }
 
 func (c *Cluster) newBuild(file, namespace string, app App, commit string) (*v1.PipelineRun, error) {
@@ -34,7 +34,7 @@ func (c *Cluster) newBuild(file, namespace string, app App, commit string) (*v1.
 
 // NewRollback is examples/app/rollback.yaml, back to a commit, as NewRun is.
 func (c *Cluster) NewRollback(namespace string, app App, commit string) (*v1.PipelineRun, error) {
-	return c.newRun("rollback.yaml", namespace, app, commit)
+	return inNamespace(c.newRun("rollback.yaml", namespace, app, commit))
 }
 
 // NewPullRequest is examples/app/run-pull-request.yaml for a commit that a ref
@@ -61,9 +61,15 @@ func (c *Cluster) newRun(file, namespace string, app App, commit string) (*v1.Pi
 	}
 	run.Namespace = namespace
 	SetParam(run, "revision", *v1.NewStructuredValues(commit))
-	if run.Spec.PipelineRef.Name != "pull-request" { // which deploys nothing
-		SetParam(run, "namespace", *v1.NewStructuredValues(namespace))
+	return run, nil
+}
+
+// inNamespace has a run deploy everything to its own namespace.
+func inNamespace(run *v1.PipelineRun, err error) (*v1.PipelineRun, error) {
+	if err != nil {
+		return nil, err
 	}
+	SetParam(run, "namespace", *v1.NewStructuredValues(run.Namespace))
 	return run, nil
 }
 
