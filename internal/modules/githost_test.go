@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -198,4 +199,14 @@ func theModule(t *testing.T, h *gitHost) (*gitRepository, []modules.Module) {
 		t.Fatal(one.Error)
 	}
 	return lib, []modules.Module{{Version: module.Version{Path: one.Path, Version: one.Version}, Sum: one.Sum, ModSum: one.GoModSum}}
+}
+
+// wantLogins compares with which logins the hosts were asked, each once and in
+// order: [HOST NAME …].
+func (h *gitHost) wantLogins(t *testing.T, want string) {
+	t.Helper()
+	slices.Sort(h.seen)
+	if got := fmt.Sprint(slices.Compact(h.seen)); got != want {
+		t.Errorf("logins: %s", got)
+	}
 }
