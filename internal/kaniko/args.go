@@ -32,6 +32,7 @@ type Options struct {
 	IgnoreVarRun     bool
 	SnapshotMode     string // "full", "redo" or "time"; "" is kaniko's default
 	CompressionLevel string // of gzip, "1" to "9"; "" is kaniko's default
+	Recompressed     bool   // new layers are compressed anew afterwards: what is fast will do
 	Verbosity        string // a log level; "" is kaniko's default
 	Force            bool   // where kaniko does not see that it is in a container
 	LogTimestamp     bool
@@ -74,6 +75,10 @@ func Args(o Options) ([]string, error) {
 	if level, err := strconv.Atoi(o.CompressionLevel); o.CompressionLevel != "" && (err != nil || level < 1 || level > 9) {
 		return nil, fmt.Errorf("param compression-level: %q is no number from 1 to 9", o.CompressionLevel)
 	}
+	compression := ""
+	if o.Recompressed {
+		compression = "zstd" // kaniko goes on with gzip where the types of a base image are Docker's
+	}
 	args := []string{
 		"--dockerfile=" + o.Dockerfile,
 		"--context=dir://" + o.Context,
@@ -102,6 +107,7 @@ func Args(o Options) ([]string, error) {
 		{"cache-repo", o.LayerCache},
 		{"target", o.Target},
 		{"snapshot-mode", o.SnapshotMode},
+		{"compression", compression},
 		{"compression-level", o.CompressionLevel},
 		{"verbosity", o.Verbosity},
 	} {

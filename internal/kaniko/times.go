@@ -77,7 +77,7 @@ func forgetTimes(p *plan.Plan) error {
 		}
 		was := layer.Digest
 		if _, ok := done[was]; !ok {
-			diffID, err := forgetLayerTimes(blobs, layer, level)
+			diffID, err := forgetLayerTimes(blobs, layer, level, p.Recompress)
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", was, err)
 			}
@@ -102,7 +102,7 @@ func forgetTimes(p *plan.Plan) error {
 }
 
 // forgetLayerTimes writes a layer anew, and returns the digest of its tar.
-func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int) (v1.Hash, error) {
+func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int, recompress bool) (v1.Hash, error) {
 	old := filepath.Join(blobs, layer.Digest.Hex)
 	source, err := os.Open(old)
 	if err != nil {
@@ -116,11 +116,18 @@ func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int) (v1.Hash, e
 	defer file.Close()
 
 	compressed, plain := sha256.New(), sha256.New()
-	in, out, err := codec(layer.MediaType, source, io.MultiWriter(file, compressed), level)
+	in, err := decompress(layer.MediaType, source)
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	defer in.Close()
+	if recompress && layer.MediaType == types.OCILayerZStd {
+		layer.MediaType = types.OCILayer
+	}
+	out, err := compress(layer.MediaType, io.MultiWriter(file, compressed), level)
+	if err != nil {
+		return v1.Hash{}, err
+	}
 	if err := copyWithoutTimes(io.MultiWriter(out, plain), in); err != nil {
 		return v1.Hash{}, err
 	}
@@ -138,27 +145,29 @@ func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int) (v1.Hash, e
 	return digest(plain.Sum(nil)), os.Rename(file.Name(), filepath.Join(blobs, layer.Digest.Hex))
 }
 
-// codec reads a layer and writes another of its kind.
-func codec(mediaType types.MediaType, in io.Reader, out io.Writer, level int) (io.ReadCloser, io.WriteCloser, error) {
-	if mediaType == types.OCILayerZStd {
-		reader, err := zstd.NewReader(in)
-		if err != nil {
-			return nil, nil, err
-		}
-		writer, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
-		return reader.IOReadCloser(), writer, err
+// decompress and compress work beside their caller, each on cores of its own.
+
+func decompress(mediaType types.MediaType, in io.Reader) (io.ReadCloser, error) {
+	if mediaType != types.OCILayerZStd {
+		return pgzip.NewReader(in)
 	}
-	// It decompresses and compresses at the same time, each on cores of its own.
-	// What it writes depends on the size of its blocks, not on their number.
-	reader, err := pgzip.NewReader(in)
+	reader, err := zstd.NewReader(in)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	return reader.IOReadCloser(), nil
+}
+
+func compress(mediaType types.MediaType, out io.Writer, level int) (io.WriteCloser, error) {
+	if mediaType == types.OCILayerZStd {
+		return zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+	}
+	// What it writes depends on the size of its blocks, not on their number.
 	writer, err := pgzip.NewWriterLevel(out, level)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return reader, writer, writer.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0), maxGzipBlocks))
+	return writer, writer.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0), maxGzipBlocks))
 }
 
 func copyWithoutTimes(to io.Writer, from io.Reader) error {

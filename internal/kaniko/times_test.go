@@ -192,6 +192,44 @@ func TestTimesInZstandardLayersAreForgotten(t *testing.T) {
 	}
 }
 
+// Whether kaniko heeds the wish for zstd depends on the base image's types, and
+// what is pushed must not.
+func TestLayersThatWereCompressedFastAreOfGzip(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC)
+	base := layerAt(t, "base", day)
+	var digests []v1.Hash
+	for _, options := range [][]tarball.LayerOption{
+		{tarball.WithMediaType(types.OCILayer)},
+		{tarball.WithCompression("zstd"), tarball.WithMediaType(types.OCILayerZStd)},
+	} {
+		p := builtAt(t, day, base, options...)
+		p.Recompress = true
+		if err := forgetTimes(p); err != nil {
+			t.Fatal(err)
+		}
+		img := onlyImage(t, p.Layout)
+		if err := validate.Image(img); err != nil {
+			t.Error(err)
+		}
+		manifest, err := img.Manifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := manifest.Layers[1].MediaType; got != types.OCILayer {
+			t.Errorf("the new layer is %s", got)
+		}
+		digest, err := img.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, digest)
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("one content gives %s and %s", digests[0], digests[1])
+	}
+}
+
 func TestALayerIsTheSameHoweverManyCoresCompressIt(t *testing.T) {
 	var content bytes.Buffer
 	archive := tar.NewWriter(&content)

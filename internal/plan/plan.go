@@ -63,6 +63,9 @@ type Plan struct {
 	BaseLayers   []string `json:"baseLayers,omitempty"`
 	// Compression is the level of gzip for new layers, "1" to "9"; "" is 1.
 	Compression string `json:"compression,omitempty"`
+	// Recompress says that kaniko writes new layers in zstd, since they are
+	// written once more without their times: they become gzip then.
+	Recompress bool `json:"recompress,omitempty"`
 
 	// Layers is kaniko's layer cache, nil for none.
 	Layers *Layers `json:"layers,omitempty"`

@@ -251,6 +251,7 @@ func buildArgs(c *Config, derived *dockerfile.Derived, settings map[string]strin
 // kanikoFeatures are kaniko's switches that builds here rely on.
 var kanikoFeatures = map[string]string{
 	"FF_KANIKO_OCI_WARMER":     "true", // see gocache.BaseImages
+	"FF_KANIKO_OCI_STAGES":     "true", // on by default; a stage kept as a docker archive knows no zstd
 	"FF_KANIKO_RUN_MOUNT_BIND": "true", // off by default; BuildKit always has it
 }
 
@@ -294,6 +295,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	if p.Layers != nil {
 		layerCache = p.Layers.Folder.Flag()
 	}
+	p.Recompress = p.Reproducible && p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
 	if p.Args, err = kaniko.Args(kaniko.Options{
 		Dockerfile:                  filepath.Join(c.Prepared, "Dockerfile"),
 		Context:                     source.context,
@@ -312,6 +314,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		IgnoreVarRun:                c.IgnoreVarRun,
 		SnapshotMode:                c.SnapshotMode,
 		CompressionLevel:            c.CompressionLevel,
+		Recompressed:                p.Recompress,
 		Verbosity:                   c.Verbosity,
 		Force:                       c.Force,
 		LogTimestamp:                c.LogTimestamp,
