@@ -167,6 +167,9 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 		list = append(list, inputs.Input{Kind: inputs.BuildArg, Name: name, Value: value})
 	}
 	for name, values := range kaniko.Deciding(p.Args) {
+		if name == "compression" && p.Recompress {
+			continue // the image has none of it
+		}
 		list = append(list, inputs.Input{Kind: inputs.Option, Name: "--" + name, Value: fmt.Sprintf("%q", values)})
 	}
 	for name, value := range p.Env {

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-ci/slipway/test/cluster/parts"
@@ -37,6 +38,10 @@ const (
 	// KanikoImage is what tasks/build.yaml uses by default.
 	KanikoImage = "ghcr.io/osscontainertools/kaniko:v1.27.5"
 )
+
+// ociImage is empty, and what is built on it has OCI's types, as today's golang,
+// alpine and distroless have.
+var ociImage = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 
 // refAnnotation names an image in a layout:
 // https://github.com/opencontainers/image-spec/blob/main/annotations.md.
@@ -125,7 +130,7 @@ func buildImages(ctx context.Context, work, logDir string) error {
 		WorkingDir: "/",
 		User:       "0",
 	}
-	base, err := b.image(staticImage, empty.Image, staticConfig, static)
+	base, err := b.image(staticImage, ociImage, staticConfig, static)
 	if err != nil {
 		return err
 	}
@@ -136,11 +141,12 @@ func buildImages(ctx context.Context, work, logDir string) error {
 		return err
 	}
 	alpineConfig := v1.Config{Env: staticConfig.Env[:1], Cmd: []string{"/bin/sh"}}
-	shell, err := b.image(alpineImage, empty.Image, alpineConfig, alpine)
+	shell, err := b.image(alpineImage, ociImage, alpineConfig, alpine)
 	if err != nil {
 		return err
 	}
-	if err := b.add(busyboxImage, shell); err != nil {
+	// Of Docker's types, as many images still are.
+	if _, err := b.image(busyboxImage, empty.Image, alpineConfig, alpine); err != nil {
 		return err
 	}
 
@@ -259,11 +265,16 @@ func (b builder) tekton(ctx context.Context, static, git v1.Image, logDir string
 	return nil
 }
 
-// image appends layers to base and keeps the result under ref.
+// image appends layers to base, of its types, and keeps the result under ref.
 func (b builder) image(ref string, base v1.Image, config v1.Config, layers ...*layer) (v1.Image, error) {
-	img := base
+	img, layerType := base, types.OCILayer
+	if manifestType, err := base.MediaType(); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	} else if manifestType != types.OCIManifestSchema1 {
+		layerType = types.DockerLayer
+	}
 	for _, l := range layers {
-		built, err := l.build(b.work)
+		built, err := l.build(b.work, layerType)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ref, err)
 		}

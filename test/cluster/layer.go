@@ -16,6 +16,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // layer collects the files of one image layer. Paths are those inside the
@@ -131,7 +132,7 @@ func (l *layer) program(source string) {
 
 // build makes the layer, compressed, in a file below dir: layers of hundreds of
 // megabytes are not worth the memory.
-func (l *layer) build(dir string) (_ v1.Layer, err error) {
+func (l *layer) build(dir string, mediaType types.MediaType) (_ v1.Layer, err error) {
 	if l.err != nil {
 		return nil, l.err
 	}
@@ -161,7 +162,7 @@ func (l *layer) build(dir string) (_ v1.Layer, err error) {
 			return nil, err
 		}
 	}
-	return tarball.LayerFromFile(f.Name())
+	return tarball.LayerFromFile(f.Name(), tarball.WithMediaType(mediaType))
 }
 
 func (e entry) copyTo(w io.Writer) error {

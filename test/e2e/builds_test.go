@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	containers "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +42,9 @@ func TestDockerfilesAsTheyAre(t *testing.T) {
 		t.Errorf("cold: %d packages compiled, %d from the cache", *compiled.Compiled, *compiled.Cached)
 	}
 	digest := cold.Result("build", "IMAGE_DIGEST")
-	holdsOnly(t, s.pull(t, "feed-agg", digest), "bin/feed-agg", "etc/feed-agg/conf.yaml")
+	img := s.pull(t, "feed-agg", digest)
+	holdsOnly(t, img, "bin/feed-agg", "etc/feed-agg/conf.yaml")
+	hasTypes(t, img, types.OCIManifestSchema1, types.OCILayer) // its base's, and gzip
 
 	warm := feedAgg.succeeds(t, param("dockerfile", "Dockerfile.baseline"))
 	if again := report(t, warm); *again.Compiled != 0 || *again.Cached != *compiled.Compiled {
@@ -137,7 +140,7 @@ ENTRYPOINT ["httpd", "-f", "-p", "8080", "-h", "/www"]
 	if len(tries[0].Results) != 0 {
 		t.Errorf("the try that failed has results: %v", tries[0].Results)
 	}
-	s.pull(t, "page", run.Result("build", "IMAGE_DIGEST"))
+	hasTypes(t, s.pull(t, "page", run.Result("build", "IMAGE_DIGEST")), types.DockerManifestSchema2, types.DockerLayer)
 }
 
 // report is the build's, with counts.
@@ -261,6 +264,23 @@ func filesOf(t *testing.T, layers []containers.Layer, look func(file string, con
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// hasTypes wants an image and all its layers to be of these types.
+func hasTypes(t *testing.T, img containers.Image, image, layer types.MediaType) {
+	t.Helper()
+	manifest, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if manifest.MediaType != image {
+		t.Errorf("the image is %s, want %s", manifest.MediaType, image)
+	}
+	for _, l := range manifest.Layers {
+		if l.MediaType != layer {
+			t.Errorf("layer %s is %s, want %s", l.Digest, l.MediaType, layer)
+		}
+	}
 }
 
 // holdsOnly wants an image to have these files on top of its base, its first
