@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ const (
 )
 
 // checkEvery is how often a toolchain's content is read as a whole. In between,
-// sizes, modes and times tell. What was written before the node's last boot, or
+// sizes, modes and times tell, of all that builds read. What was written before the node's last boot, or
 // on another node, is read once: nothing waits for the disk to have it, as that
 // has the data of all others to write as well.
 const checkEvery = 24 * time.Hour
@@ -255,7 +256,9 @@ func attributes(info fs.FileInfo) string {
 	if info.IsDir() {
 		size = 0
 	}
-	return fmt.Sprintf("%o %d %d", info.Mode(), size, info.ModTime().UnixNano())
+	text := strconv.AppendUint(nil, uint64(info.Mode()), 8)
+	text = strconv.AppendInt(append(text, ' '), size, 10)
+	return string(strconv.AppendInt(append(text, ' '), info.ModTime().UnixNano(), 10))
 }
 
 func contentOf(path string, info fs.FileInfo) (string, error) {
@@ -341,17 +344,27 @@ func checkBase(dir string, whole bool) error {
 	return err
 }
 
+// forTests says of half of Go's files that only Go's own tests read them. A look
+// before each build is too long for those.
+func forTests(name string) bool {
+	return strings.HasPrefix(name, "/test/") || strings.Contains(name, "/testdata/")
+}
+
 func checkLine(root, line string, whole bool) error {
-	fields := strings.SplitN(line, "\t", 3)
-	if len(fields) != 3 {
+	was, rest, _ := strings.Cut(line, "\t")
+	wanted, name, complete := strings.Cut(rest, "\t")
+	if !complete {
 		return errors.New("its list of files is cut off")
 	}
-	path := root + fields[2]
+	if !whole && forTests(name) {
+		return nil
+	}
+	path := root + name
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
-	if attributes(info) != fields[0] {
+	if attributes(info) != was {
 		return fmt.Errorf("%s was changed", path)
 	}
 	if !whole && info.Mode()&fs.ModeSymlink == 0 {
@@ -361,7 +374,7 @@ func checkLine(root, line string, whole bool) error {
 	if err != nil {
 		return err
 	}
-	if content != fields[1] {
+	if content != wanted {
 		return fmt.Errorf("%s was changed", path)
 	}
 	return nil

@@ -77,7 +77,8 @@ func Args(o Options) ([]string, error) {
 	}
 	compression := ""
 	if o.Recompressed {
-		compression = "zstd" // kaniko goes on with gzip where the types of a base image are Docker's
+		// kaniko goes on with gzip where the types of a base image are Docker's.
+		compression, o.CompressionLevel = "zstd", "1"
 	}
 	args := []string{
 		"--dockerfile=" + o.Dockerfile,

@@ -1,6 +1,7 @@
 package kaniko_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,6 +112,20 @@ func TestArgsThatAreRefused(t *testing.T) {
 		name, _, _ := strings.Cut(arg, "=")
 		if _, err := kaniko.Args(kaniko.Options{Extra: []string{arg}}); err == nil || err.Error() != "param kaniko-args: "+name+" is refused: "+why {
 			t.Errorf("%s: got %v", arg, err)
+		}
+	}
+}
+
+// What kaniko compresses for nothing but to be compressed anew costs as little as it can.
+func TestArgsOfWhatIsRecompressed(t *testing.T) {
+	t.Parallel()
+	got, err := kaniko.Args(kaniko.Options{CompressionLevel: "9", Recompressed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"--compression=zstd", "--compression-level=1"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %s in %q", want, got)
 		}
 	}
 }

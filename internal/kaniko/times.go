@@ -2,6 +2,7 @@ package kaniko
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -116,7 +117,7 @@ func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int, recompress 
 	defer file.Close()
 
 	compressed, plain := sha256.New(), sha256.New()
-	in, err := decompress(layer.MediaType, source)
+	in, err := decompress(source)
 	if err != nil {
 		return v1.Hash{}, err
 	}
@@ -147,16 +148,22 @@ func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int, recompress 
 
 // decompress and compress work beside their caller, each on cores of its own.
 
-func decompress(mediaType types.MediaType, in io.Reader) (io.ReadCloser, error) {
-	if mediaType != types.OCILayerZStd {
-		return pgzip.NewReader(in)
+// decompress goes by what is there: of a stage that was kept as a docker archive,
+// say, layers of zstd are typed as if they were of gzip.
+func decompress(in io.Reader) (io.ReadCloser, error) {
+	start := bufio.NewReader(in)
+	if magic, err := start.Peek(len(zstdMagic)); err != nil || string(magic) != zstdMagic {
+		return pgzip.NewReader(start)
 	}
-	reader, err := zstd.NewReader(in)
+	reader, err := zstd.NewReader(start)
 	if err != nil {
 		return nil, err
 	}
 	return reader.IOReadCloser(), nil
 }
+
+// zstdMagic starts a frame: RFC 8878, section 3.1.1.
+const zstdMagic = "\x28\xb5\x2f\xfd"
 
 func compress(mediaType types.MediaType, out io.Writer, level int) (io.WriteCloser, error) {
 	if mediaType == types.OCILayerZStd {

@@ -251,7 +251,6 @@ func buildArgs(c *Config, derived *dockerfile.Derived, settings map[string]strin
 // kanikoFeatures are kaniko's switches that builds here rely on.
 var kanikoFeatures = map[string]string{
 	"FF_KANIKO_OCI_WARMER":     "true", // see gocache.BaseImages
-	"FF_KANIKO_OCI_STAGES":     "true", // on by default; a stage kept as a docker archive knows no zstd
 	"FF_KANIKO_RUN_MOUNT_BIND": "true", // off by default; BuildKit always has it
 }
 

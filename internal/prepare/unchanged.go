@@ -166,10 +166,16 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 	for name, value := range values {
 		list = append(list, inputs.Input{Kind: inputs.BuildArg, Name: name, Value: value})
 	}
-	for name, values := range kaniko.Deciding(p.Args) {
-		if name == "compression" && p.Recompress {
-			continue // the image has none of it
+	deciding := kaniko.Deciding(p.Args)
+	if p.Recompress {
+		// How kaniko compresses is nothing that the image shows.
+		delete(deciding, "compression")
+		delete(deciding, "compression-level")
+		if p.Compression != "" {
+			deciding["compression-level"] = []string{p.Compression}
 		}
+	}
+	for name, values := range deciding {
 		list = append(list, inputs.Input{Kind: inputs.Option, Name: "--" + name, Value: fmt.Sprintf("%q", values)})
 	}
 	for name, value := range p.Env {

@@ -328,6 +328,7 @@ func TestInputs(t *testing.T) {
 		"the program":                  {change: write("program", "the next program"), counts: true},
 		"the platform":                 {change: func(_ *testing.T, b *declared) { b.this.Platform = "linux/amd64/v2" }, counts: true},
 		"another flag of kaniko's":     {before: set("--kaniko-args", "--label=a=b"), change: set("--kaniko-args", "--label=c=d"), counts: true},
+		"a compression of one's own":   {change: set("--kaniko-args", "--compression=zstd"), counts: true},
 		"a flag that only logs":        {change: set("--kaniko-args", "--log-timestamp")},
 		"a flag that is not known":     {change: set("--kaniko-args", "--new-in-kaniko"), counts: true},
 		"a template of an arg": {before: func(_ *testing.T, b *declared) {
