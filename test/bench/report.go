@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -183,7 +184,7 @@ func (r *results) losses() string {
 				slipway := r.of("slipway", app, kind, what.value)
 				for _, contender := range contestantNames {
 					theirs := r.of(contender, app, kind, what.value)
-					if slices.Contains(ours, contender) || contender == "floor" || len(slipway) == 0 || len(theirs) == 0 || median(theirs) >= median(slipway) {
+					if slices.Contains(ours, contender) || contender == "floor" || len(slipway) == 0 || len(theirs) == 0 || median(theirs) >= median(slipway) || number(median(theirs)) == number(median(slipway)) {
 						continue
 					}
 					lines = append(lines, fmt.Sprintf("- %s, %s, %s: %s takes %s %s, Slipway %s.\n", app, kind, what.name, contender, number(median(theirs)), what.unit, number(median(slipway))))
@@ -237,9 +238,27 @@ func (r *results) failures() string {
 		}
 	}
 	if lines == nil {
-		return "None.\n"
+		lines = []string{"None.\n"}
+	}
+	if broken := r.brokenOff(); broken != nil {
+		lines = append(lines, "\nBegun and broken off by whoever ran this, so that nothing is known of them: "+strings.Join(broken, ", ")+".\n")
 	}
 	return strings.Join(lines, "")
+}
+
+// brokenOff are the jobs of which more runs were begun than have a record.
+func (r *results) brokenOff() []string {
+	ended := map[string]int{}
+	for _, rec := range slices.Concat(r.Failures, r.Records) {
+		ended[rec.job.String()]++
+	}
+	var jobs []string
+	for _, j := range slices.Sorted(maps.Keys(r.Attempts)) {
+		if !strings.Contains(j, "warm-up") && r.Attempts[j] > ended[j] {
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs
 }
 
 // chart has a panel for each case.

@@ -88,6 +88,7 @@ func TestAReportSaysWhereSlipwayLoses(t *testing.T) {
 	r := measured(map[string][2]float64{"slipway one-line": {2, 14}, "ko one-line": {3, 13}, "floor one-line": {1, 9}})
 	r.Machine.Cores = 2
 	r.Records = append(r.Records, record{job: job{"ko", "small", "cold", 1}, Load: 9, Problem: "no such module"})
+	r.Attempts = map[string]int{"ko small cold 1": 1, "slipway small one-line 1": 2, "slipway small warm-up 0": 1}
 	content, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +100,7 @@ func TestAReportSaysWhereSlipwayLoses(t *testing.T) {
 	for _, want := range []string{
 		"- small, one-line, end to end: ko takes 13.0 s, Slipway 14.0.\n",
 		"- ko small cold 1: no such module\n",
+		"nothing is known of them: slipway small one-line 1.\n",
 		"| ko | 1 | 3.0 | 13.0 |",
 		"**1 of 4 runs began while others",
 	} {

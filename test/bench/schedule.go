@@ -174,6 +174,24 @@ func (b *bench) one(ctx context.Context, j job, warmUp bool) (record, error) {
 	return b.build(ctx, s, j, kind.of(b.text(j, attempt), j.Run, last))
 }
 
+// calm waits until the runs before, and whatever else the machine did, are no
+// longer in its load, but no longer than a few minutes: then the record says so.
+func (b *bench) calm(ctx context.Context) {
+	limit := disturbed * float64(b.results.Machine.Cores)
+	for left := calmFor; left > 0 && loadAverage() > limit; left -= calmStep {
+		if left == calmFor {
+			fmt.Fprintf(b.out, "          waiting for the machine, whose load is %.1f\n", loadAverage())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(calmStep):
+		}
+	}
+}
+
+const calmFor, calmStep = 3 * time.Minute, 5 * time.Second
+
 // settle waits until the disk has what the runs before have written, which would
 // be in the time of the next one.
 func settle() { unix.Sync() }
@@ -189,6 +207,7 @@ func (b *bench) forget(ctx context.Context, s *site) error {
 // build builds a source, and looks at what came of it. An error is one of the
 // benchmarks themselves; a contender that fails has a record that says so.
 func (b *bench) build(ctx context.Context, s *site, j job, src source) (record, error) {
+	b.calm(ctx)
 	r := record{job: j, Started: time.Now().UTC(), Load: loadAverage(), Source: src}
 	// Until it has ended, nobody knows what its caches hold.
 	if err := s.save(ctx, state{Generation: s.state.Generation, Services: s.state.Services}); err != nil {

@@ -66,6 +66,7 @@ func (b *bench) warmUpSeveral(ctx context.Context, s *site, services int) error 
 // push until all are rolled out; one after another, the sum of theirs. What was
 // compiled is the most that any service but the first did.
 func (b *bench) several(ctx context.Context, s *site, j job, kind several, text string) (record, error) {
+	b.calm(ctx)
 	r := record{job: j, Started: time.Now().UTC(), Load: loadAverage(), Source: source{Line: text}}
 	if kind.cold {
 		if err := b.forget(ctx, s); err != nil {
