@@ -53,9 +53,21 @@ const (
 // the params of pushes.
 func TestOnePodTrigger(t *testing.T) {
 	t.Parallel()
-	byHand := objects(t, "../examples/app/run-one-pod.yaml")[0]["spec"].(map[string]any)
+	generated(t, onePodTriggerFile, onePodTriggerHead+marshal(t, onePodTemplate(t)))
+}
+
+// pushTemplate is the TriggerTemplate of triggers/push.yaml as it is written.
+func pushTemplate(t *testing.T) map[string]any {
+	t.Helper()
 	pushes := objects(t, "../triggers/push.yaml")
-	template := pushes[slices.IndexFunc(pushes, func(object map[string]any) bool { return object["kind"] == "TriggerTemplate" })]
+	return pushes[slices.IndexFunc(pushes, func(object map[string]any) bool { return object["kind"] == "TriggerTemplate" })]
+}
+
+// onePodTemplate is it with the one pod's pipeline.
+func onePodTemplate(t *testing.T) map[string]any {
+	t.Helper()
+	byHand := objects(t, "../examples/app/run-one-pod.yaml")[0]["spec"].(map[string]any)
+	template := pushTemplate(t)
 	template["metadata"].(map[string]any)["name"] = "slipway-push-one-pod"
 	for _, run := range template["spec"].(map[string]any)["resourcetemplates"].([]any) {
 		spec := run.(map[string]any)["spec"].(map[string]any)
@@ -63,7 +75,7 @@ func TestOnePodTrigger(t *testing.T) {
 			spec[field] = byHand[field]
 		}
 	}
-	generated(t, onePodTriggerFile, onePodTriggerHead+marshal(t, template))
+	return template
 }
 
 // objects are a file's as they are written.

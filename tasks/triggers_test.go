@@ -64,6 +64,44 @@ func TestTriggers(t *testing.T) {
 }
 
 const (
+	privateTriggersFile = "../triggers/push-private.yaml"
+	privateTriggersHead = `# What a push becomes where the repository or its modules are private: the
+# templates of push.yaml and push-one-pod.yaml with a login for the git server.
+# ../docs/credentials.md
+# Generated from push.yaml and ../examples/app/run-one-pod.yaml: change those,
+# then go test ./tasks -run TestPrivateTriggers -update
+`
+)
+
+func TestPrivateTriggers(t *testing.T) {
+	t.Parallel()
+	pipeline := load(t).pipelines["slipway-fetch-build-deploy"]
+	var templates []string
+	for _, template := range []map[string]any{pushTemplate(t), onePodTemplate(t)} {
+		metadata, spec := template["metadata"].(map[string]any), template["spec"].(map[string]any)
+		metadata["name"] = metadata["name"].(string) + "-private"
+		run := spec["resourcetemplates"].([]any)[0].(map[string]any)["spec"].(map[string]any)
+		for _, param := range pipeline.Spec.Params {
+			if param.Name != "go-private" && param.Name != "go-private-proxy" {
+				continue
+			}
+			spec["params"] = append(spec["params"].([]any), map[string]any{"name": param.Name, "description": param.Description, "default": param.Default.StringVal})
+			run["params"] = append(run["params"].([]any), map[string]any{"name": param.Name, "value": "$(tt.params." + param.Name + ")"})
+		}
+		spec["params"] = append(spec["params"].([]any), map[string]any{
+			"name": "git-credentials", "default": "git-credentials",
+			"description": "Secret with .gitconfig and .git-credentials, to fetch the source and private modules with.",
+		})
+		// Optional, as dockerconfig is: fetch says what is missing, a pod would wait for it.
+		run["workspaces"] = append(run["workspaces"].([]any), map[string]any{
+			"name": "git-credentials", "secret": map[string]any{"secretName": "$(tt.params.git-credentials)", "optional": true},
+		})
+		templates = append(templates, marshal(t, template))
+	}
+	generated(t, privateTriggersFile, privateTriggersHead+strings.Join(templates, "---\n"))
+}
+
+const (
 	webhookToken = "launch"
 	pushed       = "6113728f27ae82c7b1a177c8d03f9e96e0adf246"
 )

@@ -95,9 +95,10 @@ func (s *site) newApp(t *testing.T, name string) *app {
 	return s.appFrom(t, flow.App{Name: name, Overlay: "overlay"}, filepath.Join("testdata", name))
 }
 
+// appFrom makes a repository of folder's files, below about.Repository.
 func (s *site) appFrom(t *testing.T, about flow.App, folder string) *app {
 	t.Helper()
-	about.Repository = s.namespace + "/" + strings.ToLower(rand.Text()[:10])
+	about.Repository += s.namespace + "/" + strings.ToLower(rand.Text()[:10])
 	repository, err := s.NewRepository(t.Context(), about.Repository, folder, filepath.Join(t.TempDir(), about.Name))
 	if err != nil {
 		t.Fatal(err)

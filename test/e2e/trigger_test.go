@@ -6,12 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/slipway-ci/slipway/test/cluster"
 	"github.com/slipway-ci/slipway/test/flow"
 )
 
@@ -21,17 +23,9 @@ func TestPushBecomesARun(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	page := s.newApp(t, "page")
-	t.Cleanup(func() { // it is the cluster's, not the namespace's
-		err := s.Kube.RbacV1().ClusterRoleBindings().Delete(context.Background(), "slipway-listener-"+s.namespace, metav1.DeleteOptions{})
-		if err != nil {
-			t.Errorf("remove the listener's ClusterRoleBinding: %v", err)
-		}
-	})
 	hello := s.newApp(t, "hello")
 	hello.Template = "slipway-push-one-pod"
-	if err := s.InstallTriggers(t.Context(), s.namespace, page.App, hello.App); err != nil {
-		t.Fatal(err)
-	}
+	s.installTriggers(t, page, hello)
 	commit := page.push(t)
 	event := pushEvent{Ref: "refs/heads/main", After: commit, FullName: page.App.Repository, CloneURL: page.URL()}
 
@@ -90,6 +84,47 @@ func TestPushBecomesARun(t *testing.T) {
 	}
 	if len(runs.Items) != 3 {
 		t.Errorf("there are %d runs, want 3: GitLab's with another token was taken", len(runs.Items))
+	}
+}
+
+// A push to a private repository takes a template that has the login.
+func TestPushToAPrivateRepository(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	page := s.appFrom(t, flow.App{Name: "page", Overlay: "overlay", Repository: "private/", Template: "slipway-push-private"}, filepath.Join("testdata", "page"))
+	hello := s.appFrom(t, flow.App{Name: "hello", Overlay: "overlay", Repository: "private/", Template: "slipway-push-one-pod-private"}, filepath.Join("testdata", "hello"))
+	s.secret(t, "git-credentials", "", map[string]string{
+		".gitconfig":       "[credential]\n\thelper = store\n",
+		".git-credentials": strings.Replace(cluster.Git, "http://", "http://"+flow.GitLogin+"@", 1) + "\n",
+	})
+	s.installTriggers(t, page, hello)
+	for app, answer := range map[*app]string{page: "the first page", hello: "hello"} {
+		event := pushEvent{Ref: "refs/heads/main", After: app.push(t), FullName: app.App.Repository, CloneURL: app.URL()}
+		s.send(t, event, flow.WebhookSecret)
+		name, err := s.WaitForRun(t.Context(), s.namespace, event.After)
+		if err != nil {
+			t.Fatal(err)
+		}
+		succeeded(t, s.follow(t, name))
+		app.answers(t, "/", answer)
+	}
+}
+
+// installTriggers makes pushes of the apps become runs.
+func (s *site) installTriggers(t *testing.T, apps ...*app) {
+	t.Helper()
+	t.Cleanup(func() { // it is the cluster's, not the namespace's
+		err := s.Kube.RbacV1().ClusterRoleBindings().Delete(context.Background(), "slipway-listener-"+s.namespace, metav1.DeleteOptions{})
+		if err != nil {
+			t.Errorf("remove the listener's ClusterRoleBinding: %v", err)
+		}
+	})
+	var of []flow.App
+	for _, app := range apps {
+		of = append(of, app.App)
+	}
+	if err := s.InstallTriggers(t.Context(), s.namespace, of...); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -60,13 +60,17 @@ func (c *Cluster) Install(ctx context.Context, namespace, resolved string) error
 	return c.Apply(ctx, namespace, manifests+"\n---\n"+string(claim))
 }
 
-// WebhookSecret is the git server's (test/cluster/manifests/git-server.yaml).
-const WebhookSecret = "launch-the-webhook"
+// WebhookSecret is the git server's, as is GitLogin, USER:PASSWORD for private
+// repositories (test/cluster/manifests/git-server.yaml).
+const (
+	WebhookSecret = "launch-the-webhook"
+	GitLogin      = "robot:below-deck"
+)
 
 // App is what an app has in place of the names in examples/app.
 type App struct {
 	Name       string // in place of feed-agg: of the app, its image and its runs
-	Repository string // on the git server, in place of example/feed-agg
+	Repository string // on the git server, in place of example/feed-agg; who fetches one of private/ has to log in
 	Overlay    string // folder of its kustomize overlay
 	Template   string // TriggerTemplate of its pushes, in place of slipway-push; "" is that
 }
@@ -90,7 +94,7 @@ func (c *Cluster) InstallTriggers(ctx context.Context, namespace string, apps ..
 			manifests = append(manifests, addition.Replace(example))
 		}
 	}
-	for _, file := range []string{"cluster-role.yaml", "push.yaml", "push-one-pod.yaml", "listener.yaml"} {
+	for _, file := range []string{"cluster-role.yaml", "push.yaml", "push-one-pod.yaml", "push-private.yaml", "listener.yaml"} {
 		content, err := os.ReadFile(filepath.Join(cluster.Root(), "triggers", file))
 		if err != nil {
 			return err

@@ -38,13 +38,14 @@ type Config struct {
 	Verbose        bool   `env:"PARAM_VERBOSE"`
 	UserHome       string `env:"PARAM_USER_HOME"`
 
-	Output string `env:"WORKSPACE_OUTPUT_PATH, required"`
+	Output        string `env:"WORKSPACE_OUTPUT_PATH, required"`
+	BasicAuth     bool   `env:"WORKSPACE_BASIC_AUTH_BOUND"`
+	BasicAuthPath string `env:"WORKSPACE_BASIC_AUTH_PATH"`
 
 	// What the stand-in refuses.
 	CrtFileName  string `env:"PARAM_CRT_FILE_NAME"`
 	Sparse       string `env:"PARAM_SPARSE_CHECKOUT_DIRECTORIES"`
 	SSH          bool   `env:"WORKSPACE_SSH_DIRECTORY_BOUND"`
-	BasicAuth    bool   `env:"WORKSPACE_BASIC_AUTH_BOUND"`
 	SSLCertified bool   `env:"WORKSPACE_SSL_CA_DIRECTORY_BOUND"`
 
 	CommitPath        string `env:"RESULT_COMMIT_PATH"`
@@ -68,6 +69,13 @@ func run(ctx context.Context, env envconfig.Lookuper, log io.Writer) error {
 	if err := prepare(config); err != nil {
 		return fmt.Errorf("prepare %s: %w", dir, err)
 	}
+	if config.BasicAuth {
+		var err error
+		if config.UserHome, err = login(config.BasicAuthPath); err != nil {
+			return step.BadInput(fmt.Errorf("workspace basic-auth: %w", err))
+		}
+		defer os.RemoveAll(config.UserHome)
+	}
 	repository := &repository{dir: dir, config: config, log: log}
 	if err := repository.clone(ctx); err != nil {
 		return err
@@ -80,7 +88,6 @@ func (c Config) check() error {
 		"param sparseCheckoutDirectories": c.Sparse != "",
 		"param crtFileName":               c.CrtFileName != "" && c.CrtFileName != defaultCrtFileName,
 		"workspace ssh-directory":         c.SSH,
-		"workspace basic-auth":            c.BasicAuth,
 		"workspace ssl-ca-directory":      c.SSLCertified,
 	} {
 		if set {
@@ -99,6 +106,24 @@ func (c Config) check() error {
 		return fmt.Errorf("param subdirectory is %q: it must lie inside the workspace output", c.Subdirectory)
 	}
 	return nil
+}
+
+// login makes a home of the files that git finds logins with. The catalog's git-clone
+// copies them to userHome, a folder that only its image has.
+func login(dir string) (home string, err error) {
+	if home, err = os.MkdirTemp("", "home-"); err != nil {
+		return "", err
+	}
+	for _, name := range []string{".git-credentials", ".gitconfig"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(home, name), content, 0o400)
+		}
+		if err != nil {
+			return "", errors.Join(err, os.RemoveAll(home))
+		}
+	}
+	return home, nil
 }
 
 // prepare makes the folder to clone into, and empties it where the Task is asked to.

@@ -76,7 +76,7 @@ func TestClone(t *testing.T) {
 		"sparse":            {map[string]string{"PARAM_SPARSE_CHECKOUT_DIRECTORIES": "a"}, "", step.ExitBadInput, "param sparseCheckoutDirectories is not supported"},
 		"certificate":       {map[string]string{"PARAM_CRT_FILE_NAME": "x.crt"}, "", step.ExitBadInput, "param crtFileName is not supported"},
 		"ssh":               {map[string]string{"WORKSPACE_SSH_DIRECTORY_BOUND": "true"}, "", step.ExitBadInput, "workspace ssh-directory is not supported"},
-		"basic auth":        {map[string]string{"WORKSPACE_BASIC_AUTH_BOUND": "true"}, "", step.ExitBadInput, "workspace basic-auth is not supported"},
+		"basic auth":        {map[string]string{"WORKSPACE_BASIC_AUTH_BOUND": "true", "WORKSPACE_BASIC_AUTH_PATH": "/nowhere"}, "", step.ExitBadInput, "workspace basic-auth: open /nowhere/.git-credentials"},
 		"ssl-ca-directory":  {map[string]string{"WORKSPACE_SSL_CA_DIRECTORY_BOUND": "true"}, "", step.ExitBadInput, "workspace ssl-ca-directory is not supported"},
 		"password in a URL": {map[string]string{"PARAM_URL": "http://ada:hush@127.0.0.1:1/x"}, "", step.ExitFailed, "http://ada:xxxxx@127.0.0.1:1/x"},
 	} {

@@ -56,7 +56,7 @@ func listener(t *testing.T, refuse int32) (url string, deliveries <-chan deliver
 // gitServer starts the server and returns the URL of a repository on it.
 func gitServer(t *testing.T, webhooks ...string) (repository string) {
 	t.Helper()
-	config := Config{Root: t.TempDir(), ExternalURL: "http://git.example/", WebhookURLs: webhooks, WebhookSecret: secret}
+	config := Config{Root: t.TempDir(), ExternalURL: "http://git.example/", WebhookURLs: webhooks, WebhookSecret: secret, PrivateLogin: "robot:ahoy"}
 	log := &bytes.Buffer{}
 	hooks := newHooks(config, log)
 	hooks.backoff = time.Millisecond
@@ -213,6 +213,24 @@ func TestWhatWasPushedIsFetched(t *testing.T) {
 	got, err := os.ReadFile(filepath.Join(clone, "a"))
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestPrivateRepositoriesAreForTheLogin(t *testing.T) {
+	t.Parallel()
+	repository := strings.Replace(gitServer(t), "demo/app", "private/app", 1)
+	dir := t.TempDir()
+	git(t, dir, "init", "-q", "-b", "main")
+	commit := commitFile(t, dir, "a", []byte("1"), "Lay the keel")
+	git(t, dir, "push", "-q", repository, "main")
+	for login, allowed := range map[string]bool{"": false, "robot:guess@": false, "robot@": false, "robot:ahoy@": true} {
+		cmd := exec.CommandContext(t.Context(), "git", "ls-remote", strings.Replace(repository, "http://", "http://"+login, 1), "main")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "HOME="+dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0")
+		output, err := cmd.CombinedOutput()
+		if got := err == nil && strings.HasPrefix(string(output), commit); got != allowed {
+			t.Errorf("with %q: fetched %t, want %t: %s", login, got, allowed, output)
+		}
 	}
 }
 

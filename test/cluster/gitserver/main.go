@@ -1,6 +1,7 @@
 // Command gitserver stands in for GitHub in test clusters: it serves bare
-// repositories over HTTP to anyone, creates them on the first push, and sends a
-// push event of GitHub's shape for every ref a push changes.
+// repositories over HTTP, to anyone but those below private/, creates them on
+// the first push, and sends a push event of GitHub's shape for every ref a push
+// changes.
 package main
 
 import (
@@ -26,6 +27,7 @@ type Config struct {
 	ExternalURL   string   `env:"EXTERNAL_URL, required"` // what clone_url starts with
 	WebhookURLs   []string `env:"WEBHOOK_URL"`            // comma-separated
 	WebhookSecret string   `env:"WEBHOOK_SECRET"`         // signs every delivery
+	PrivateLogin  string   `env:"PRIVATE_LOGIN"`          // USER:PASSWORD, to fetch what is below private/
 }
 
 func main() {

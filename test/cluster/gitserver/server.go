@@ -57,6 +57,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name, service := match[1], match[2]
 	if service != "git-receive-pack" && r.URL.Query().Get("service") != "git-receive-pack" {
+		user, password, _ := r.BasicAuth()
+		if strings.HasPrefix(name, "private/") && user+":"+password != h.config.PrivateLogin {
+			w.Header().Set("WWW-Authenticate", `Basic realm="private"`)
+			http.Error(w, "log in to see whether there is such a repository", http.StatusUnauthorized)
+			return
+		}
 		h.git(w, r)
 		return
 	}
