@@ -250,7 +250,7 @@ func (r *results) failures() string {
 func (r *results) brokenOff() []string {
 	ended := map[string]int{}
 	for _, rec := range slices.Concat(r.Failures, r.Records) {
-		ended[rec.job.String()]++
+		ended[rec.String()]++
 	}
 	var jobs []string
 	for _, j := range slices.Sorted(maps.Keys(r.Attempts)) {
