@@ -28,10 +28,7 @@ func testImage(t *testing.T) (v1.Image, v1.Hash) {
 		t.Fatal(err)
 	}
 	img = mutate.MediaType(img, types.OCIManifestSchema1)
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	digest := digestOf(t, img)
 	return img, digest
 }
 

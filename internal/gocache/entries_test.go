@@ -51,10 +51,7 @@ func TestOneThatIsKeptIsNotForgotten(t *testing.T) {
 	t.Parallel()
 	toolchains := gocache.Toolchains(t.TempDir())
 	img := golang(t)
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	digest := digestOf(t, img)
 	var builds errgroup.Group
 	for range 8 {
 		builds.Go(func() error {
@@ -103,10 +100,7 @@ func TestAToolchainIsKeptInThePlaceOfFacts(t *testing.T) {
 			t.Parallel()
 			toolchains := gocache.Toolchains(t.TempDir())
 			img := golang(t)
-			digest, err := img.Digest()
-			if err != nil {
-				t.Fatal(err)
-			}
+			digest := digestOf(t, img)
 			there(t, filepath.Join(string(toolchains), digest.String()), func() {
 				if err := toolchains.Remember(t.Context(), digest, &gocache.Toolchain{Go: true}); err != nil {
 					t.Fatal(err)

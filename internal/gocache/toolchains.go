@@ -62,9 +62,9 @@ const (
 )
 
 // checkEvery is how often a toolchain's content is read as a whole. In between,
-// sizes, modes and times tell, of all that builds read. What was written before the node's last boot, or
-// on another node, is read once: nothing waits for the disk to have it, as that
-// has the data of all others to write as well.
+// sizes, modes and times tell, of all that builds read. What was written before
+// the node's last boot, or on another node, is read once: nothing waits for the
+// disk to have it, as that has the data of all others to write as well.
 const checkEvery = 24 * time.Hour
 
 // Tree is the folder of a toolchain that is kept.

@@ -109,10 +109,7 @@ func TestToolchainIsKept(t *testing.T) {
 		{name: "./usr/local/go/VERSION", content: "go2"},
 		{name: "etc/.wh.passwd"},
 	})
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	digest := digestOf(t, img)
 	if _, err := toolchains.Open(t.Context(), digest); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("before it is there: %v", err)
 	}
@@ -230,10 +227,7 @@ func TestToolchainsThatCannotBeKept(t *testing.T) {
 			if *found != tc.want {
 				t.Errorf("got %+v, want %+v", *found, tc.want)
 			}
-			digest, err := tc.img.Digest()
-			if err != nil {
-				t.Fatal(err)
-			}
+			digest := digestOf(t, tc.img)
 			if _, err := toolchains.Open(t.Context(), digest); err != nil {
 				t.Errorf("it was not remembered: %v", err)
 			}
@@ -253,15 +247,21 @@ func mustConfig(t *testing.T, img v1.Image, config v1.Config) v1.Image {
 	return img
 }
 
+func digestOf(t *testing.T, img v1.Image) v1.Hash {
+	t.Helper()
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
+}
+
 // keptGolang is a folder that has the toolchain of an image.
 func keptGolang(t *testing.T) (gocache.Toolchains, v1.Hash) {
 	t.Helper()
 	toolchains := gocache.Toolchains(t.TempDir())
 	img := golang(t)
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	digest := digestOf(t, img)
 	if _, err := toolchains.Keep(t.Context(), img); err != nil {
 		t.Fatal(err)
 	}
@@ -379,10 +379,7 @@ func TestABaseImageThatIsChangedAfterItWasCheckedIsNotKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	digest := digestOf(t, img)
 	evil, err := golang(t, []entry{{name: "usr/local/go/bin/go", content: "evil", mode: 0o755}}).Layers()
 	if err != nil {
 		t.Fatal(err)

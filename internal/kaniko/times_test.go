@@ -96,6 +96,23 @@ func onlyImage(t *testing.T, dir string) v1.Image {
 	return img
 }
 
+// withoutTimes is the image of a plan once its times are forgotten: a valid one.
+func withoutTimes(t *testing.T, p *plan.Plan) (v1.Image, v1.Hash) {
+	t.Helper()
+	if err := forgetTimes(p); err != nil {
+		t.Fatal(err)
+	}
+	img := onlyImage(t, p.Layout)
+	if err := validate.Image(img); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img, digest
+}
+
 func TestTimesAreForgotten(t *testing.T) {
 	t.Parallel()
 	day := time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC)
@@ -103,17 +120,7 @@ func TestTimesAreForgotten(t *testing.T) {
 	var digests []v1.Hash
 	for _, at := range []time.Time{day, day.AddDate(0, 1, 0)} {
 		p := builtAt(t, at, base)
-		if err := forgetTimes(p); err != nil {
-			t.Fatal(err)
-		}
-		img := onlyImage(t, p.Layout)
-		if err := validate.Image(img); err != nil {
-			t.Error(err)
-		}
-		digest, err := img.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
+		img, digest := withoutTimes(t, p)
 		digests = append(digests, digest)
 		manifest, err := img.Manifest()
 		if err != nil {
@@ -156,13 +163,7 @@ func TestTimesOfEqualLayersAreForgotten(t *testing.T) {
 	day := time.Date(2026, 5, 6, 7, 8, 9, 10, time.UTC)
 	app := layerAt(t, "app", day)
 	p := builtOf(t, day, layerAt(t, "base", day), app, layerAt(t, "other", day), app)
-	if err := forgetTimes(p); err != nil {
-		t.Fatal(err)
-	}
-	img := onlyImage(t, p.Layout)
-	if err := validate.Image(img); err != nil {
-		t.Error(err)
-	}
+	img, _ := withoutTimes(t, p)
 	manifest, err := img.Manifest()
 	if err != nil || len(manifest.Layers) != 4 {
 		t.Fatalf("%+v, %v", manifest, err)
@@ -206,13 +207,8 @@ func TestLayersThatWereCompressedFastAreOfGzip(t *testing.T) {
 	} {
 		p := builtAt(t, day, base, options...)
 		p.Recompress = true
-		if err := forgetTimes(p); err != nil {
-			t.Fatal(err)
-		}
-		img := onlyImage(t, p.Layout)
-		if err := validate.Image(img); err != nil {
-			t.Error(err)
-		}
+		img, digest := withoutTimes(t, p)
+		digests = append(digests, digest)
 		manifest, err := img.Manifest()
 		if err != nil {
 			t.Fatal(err)
@@ -220,11 +216,6 @@ func TestLayersThatWereCompressedFastAreOfGzip(t *testing.T) {
 		if got := manifest.Layers[1].MediaType; got != types.OCILayer {
 			t.Errorf("the new layer is %s", got)
 		}
-		digest, err := img.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		digests = append(digests, digest)
 	}
 	if digests[0] != digests[1] || digests[0] != digests[2] {
 		t.Errorf("one content gives %s", digests)
@@ -257,17 +248,7 @@ func TestALayerIsTheSameHoweverManyCoresCompressIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := builtOf(t, time.Unix(1, 0), layerAt(t, "base", time.Unix(1, 0)), layer)
-		if err := forgetTimes(p); err != nil {
-			t.Fatal(err)
-		}
-		img := onlyImage(t, p.Layout)
-		if err := validate.Image(img); err != nil {
-			t.Fatal(err)
-		}
-		digest, err := img.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, digest := withoutTimes(t, p)
 		digests[digest] = append(digests[digest], cores)
 	}
 	if len(digests) != 1 {
