@@ -30,7 +30,7 @@ type Options struct {
 	ModCache string
 	// Pin returns the reference to build from for an image as the Dockerfile
 	// names it, variables expanded. It is called once for each image and
-	// platform that the target needs.
+	// platform that the target needs, for several at once.
 	Pin func(ctx context.Context, image, platform string) (string, error)
 	// Config returns the configuration of the image that Pin named so, for each
 	// that a stage is FROM. Without it (nil, or a nil ImageConfig), what
@@ -113,6 +113,7 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	if err := d.checkArgs(); err != nil {
 		return nil, err
 	}
+	d.askForPins(ctx)
 	if err := d.readBases(ctx); err != nil {
 		return nil, err
 	}
@@ -133,7 +134,7 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	if err := d.movePaths(); err != nil {
 		return nil, err
 	}
-	if err := d.pin(ctx); err != nil {
+	if err := d.pin(); err != nil {
 		return nil, err
 	}
 	target, notes := d.nameTarget(), d.notes()
@@ -159,7 +160,7 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 type derivation struct {
 	*graph
 	options Options
-	pins    map[imageKey]string
+	pins    map[imageKey]*answer
 	edits   []edit
 	changes []Change
 	edited  map[span]bool // places in the source that have an edit
@@ -215,7 +216,7 @@ var reference = regexp.MustCompile(`^[\w./:@+-]+$`)
 // pin names every image by digest. An image that is only copied from becomes a
 // stage: kaniko takes a stage's base from the images fetched beforehand, but
 // fetches what COPY --from names by itself, with credentials it does not have.
-func (d *derivation) pin(ctx context.Context) error {
+func (d *derivation) pin() error {
 	var added []string
 	names := map[string]string{} // image → added stage
 	first := len(d.nodes)        // the stage before which stages are added
@@ -225,7 +226,7 @@ func (d *derivation) pin(ctx context.Context) error {
 		case n.parent != none || n.base == scratch:
 			d.replace(n.from, image, d.literal(n), "kaniko does not know all variables here")
 		default:
-			ref, err := d.pinned(ctx, n.base, n.platform)
+			ref, err := d.pinned(n.base, n.platform)
 			if err != nil {
 				return fmt.Errorf("%s:%d: base image %s: %w", d.file.name, n.from.line, n.base, err)
 			}
@@ -233,36 +234,45 @@ func (d *derivation) pin(ctx context.Context) error {
 			d.replace(n.from, image, ref, "the digest of "+n.base)
 		}
 		for _, i := range n.program {
-			c, ok := i.command.(*instructions.CopyCommand)
-			if !ok || c.From == "" || c.From == scratch || i.isForeign {
+			from := d.copiedImage(n, i)
+			if from == "" {
 				continue
 			}
-			if source, err := d.copySource(n, i, c.From); err != nil || source != none {
-				continue // an error would have been need's
-			}
-			ref, err := d.pinned(ctx, c.From, "")
+			ref, err := d.pinned(from, "")
 			if err != nil {
-				return fmt.Errorf("%s:%d: COPY --from=%s: no stage has this name, and as an image: %w", d.file.name, i.line, c.From, err)
+				return fmt.Errorf("%s:%d: COPY --from=%s: no stage has this name, and as an image: %w", d.file.name, i.line, from, err)
 			}
 			flag := i.flag("from")
 			if slices.ContainsFunc(n.places, func(p place) bool { return p.in == i && p.role == copied && d.mount(p.full) != "" }) {
 				// A stage would lose these very files to the mount.
-				d.replace(i, flag, "--from="+ref, "the digest of "+c.From+"; kaniko fetches it itself")
+				d.replace(i, flag, "--from="+ref, "the digest of "+from+"; kaniko fetches it itself")
 				continue
 			}
-			if names[c.From] == "" {
-				names[c.From] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
-				added = append(added, "FROM "+ref+" AS "+names[c.From])
+			if names[from] == "" {
+				names[from] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
+				added = append(added, "FROM "+ref+" AS "+names[from])
 				d.copiedFrom = append(d.copiedFrom, ref)
 				first = min(first, n.index)
 			}
-			d.replace(i, flag, "--from="+names[c.From], "a stage of its own, so that it is built from the digest of "+c.From)
+			d.replace(i, flag, "--from="+names[from], "a stage of its own, so that it is built from the digest of "+from)
 		}
 	}
 	if len(added) > 0 {
 		d.addStages(first, added)
 	}
 	return nil
+}
+
+// copiedImage is the image that an instruction of n copies from; "" for none.
+func (d *derivation) copiedImage(n *node, i *instruction) string {
+	c, ok := i.command.(*instructions.CopyCommand)
+	if !ok || c.From == "" || c.From == scratch || i.isForeign {
+		return ""
+	}
+	if source, err := d.copySource(n, i, c.From); err != nil || source != none {
+		return "" // an error would have been need's
+	}
+	return c.From
 }
 
 // literal is the stage or scratch that n is FROM, as kaniko must read it.

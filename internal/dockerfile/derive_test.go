@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,14 +113,17 @@ func caseOptions(t *testing.T, dir string) Options {
 }
 
 // derive parses and derives, with digests made from the image's name and
-// platform. pins are the images asked for.
+// platform. pins are the images asked for, in alphabetical order.
 func derive(ctx context.Context, source []byte, o Options) (d *Derived, pins []string, err error) {
 	f, err := Parse("Dockerfile", source)
 	if err != nil {
 		return nil, nil, err
 	}
+	var mu sync.Mutex
 	o.Pin = func(_ context.Context, image, platform string) (string, error) {
+		mu.Lock()
 		pins = append(pins, image+" "+platform)
+		mu.Unlock()
 		repository, _, _ := strings.Cut(image, "@")
 		if tag := strings.LastIndex(repository, ":"); tag > strings.LastIndex(repository, "/") {
 			repository = repository[:tag]
@@ -127,6 +131,7 @@ func derive(ctx context.Context, source []byte, o Options) (d *Derived, pins []s
 		return fmt.Sprintf("%s@sha256:%.4x", repository, sha256.Sum256([]byte(image+platform))), nil
 	}
 	d, err = f.Derive(ctx, o)
+	slices.Sort(pins)
 	return d, pins, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
@@ -19,27 +20,54 @@ type ImageConfig struct {
 // imageKey is an image as Pin is asked for it.
 type imageKey struct{ image, platform string }
 
-// pinned is the reference to build from for an image; it is asked for once.
-func (d *derivation) pinned(ctx context.Context, image, platform string) (string, error) {
+// answer is Pin's.
+type answer struct {
+	ref string
+	err error
+}
+
+func (d *derivation) imageKey(image, platform string) imageKey {
 	if platform == "" {
 		platform = d.options.Platform
 	}
-	key := imageKey{image, platform}
-	if ref, ok := d.pins[key]; ok {
-		return ref, nil
+	return imageKey{image, platform}
+}
+
+// pinned is the reference to build from for an image.
+func (d *derivation) pinned(image, platform string) (string, error) {
+	pin := d.pins[d.imageKey(image, platform)]
+	return pin.ref, pin.err
+}
+
+// askForPins asks for all images at once, as each may be far away. An error is
+// for the instruction that names the image.
+func (d *derivation) askForPins(ctx context.Context) {
+	d.pins = map[imageKey]*answer{}
+	var asking sync.WaitGroup
+	ask := func(image, platform string) {
+		key, pin := d.imageKey(image, platform), &answer{}
+		if d.pins[key] != nil {
+			return
+		}
+		d.pins[key] = pin
+		asking.Go(func() {
+			pin.ref, pin.err = d.options.Pin(ctx, key.image, key.platform)
+			if pin.err == nil && !reference.MatchString(pin.ref) {
+				pin.err = fmt.Errorf("pinned to %q, which is no image reference", pin.ref)
+			}
+		})
 	}
-	ref, err := d.options.Pin(ctx, image, platform)
-	if err != nil {
-		return "", err
+	for _, n := range d.needed() {
+		if n.parent == none && n.base != scratch {
+			ask(n.base, n.platform)
+		}
+		for _, i := range n.program {
+			if image := d.copiedImage(n, i); image != "" {
+				ask(image, "")
+			}
+		}
 	}
-	if !reference.MatchString(ref) {
-		return "", fmt.Errorf("pinned to %q, which is no image reference", ref)
-	}
-	if d.pins == nil {
-		d.pins = map[imageKey]string{}
-	}
-	d.pins[key] = ref
-	return ref, nil
+	asking.Wait()
 }
 
 // readBases learns what the images of the stages bring along. Before this, only
@@ -49,7 +77,7 @@ func (d *derivation) readBases(ctx context.Context) error {
 		if n.parent != none || n.base == scratch {
 			continue
 		}
-		ref, err := d.pinned(ctx, n.base, n.platform)
+		ref, err := d.pinned(n.base, n.platform)
 		if err == nil && d.options.Config != nil {
 			n.image, err = d.options.Config(ctx, ref)
 		}

@@ -2,6 +2,7 @@ package gocache
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -31,7 +33,7 @@ const GoRoot = "/usr/local/go"
 //
 //	toolchain.json   what is known of it ([Toolchain])
 //	go/              the tree, where it is kept
-//	files            the tree's manifest
+//	manifest         what is in the tree
 //	boot             the boot of the node that wrote it, until it is read from
 //	                 disk
 //	base/            the same image without the tree, as an OCI layout of
@@ -55,7 +57,7 @@ type Toolchain struct {
 // Of a toolchain's folder.
 const (
 	factsFile    = "toolchain.json"
-	manifestFile = "files"
+	manifestFile = "manifest"
 	bootFile     = "boot"
 	treeFolder   = "go"
 	baseFolder   = "base"
@@ -214,8 +216,7 @@ func writtenElsewhere(dir string) bool {
 	return err == nil && (len(written) == 0 || string(written) != boot())
 }
 
-// writeManifest lists everything of a tree, a line each: its mode, size and
-// modification time (of a file that is not a regular one both are 0), its
+// writeManifest lists everything of a tree, a line each: its attributes, its
 // content's SHA-256 or a link's target, and its path. What sums does not have by
 // its path is read.
 func writeManifest(dir string, sums map[string]string) error {
@@ -229,43 +230,49 @@ func writeManifest(dir string, sums map[string]string) error {
 		if err != nil {
 			return err
 		}
-		info, err := os.Lstat(path)
-		if err != nil {
+		var stat unix.Stat_t
+		if err := unix.Lstat(path, &stat); err != nil {
 			return err
 		}
 		name := strings.TrimPrefix(path, root)
 		content, known := sums[name]
-		if !known || !info.Mode().IsRegular() {
-			if content, err = contentOf(path, info); err != nil {
+		if !known || kind(&stat) != unix.S_IFREG {
+			if content, err = contentOf(path, &stat); err != nil {
 				return err
 			}
 		}
-		_, err = fmt.Fprintf(lines, "%s\t%s\t%s\n", attributes(info), content, name)
+		_, err = fmt.Fprintf(lines, "%s\t%s\t%s\n", appendAttributes(nil, &stat), content, name)
 		return err
 	})
 	return errors.Join(err, lines.Flush(), file.Close())
 }
 
-// attributes are what tells a changed file at a glance. A directory's time
-// tells that entries came or went.
-func attributes(info fs.FileInfo) string {
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return "link"
-	}
-	size := info.Size()
-	if info.IsDir() {
+// appendAttributes appends what tells a changed file at a glance: its mode as
+// inode(7) has it, its size in bytes, and the nanosecond of its last change. A
+// directory has no size; its time tells that entries came or went. Of a link its
+// target tells.
+func appendAttributes(text []byte, stat *unix.Stat_t) []byte {
+	size := stat.Size
+	switch kind(stat) {
+	case unix.S_IFLNK:
+		return append(text, "link"...)
+	case unix.S_IFDIR:
 		size = 0
 	}
-	text := strconv.AppendUint(nil, uint64(info.Mode()), 8)
+	text = strconv.AppendUint(text, uint64(stat.Mode), 8)
 	text = strconv.AppendInt(append(text, ' '), size, 10)
-	return string(strconv.AppendInt(append(text, ' '), info.ModTime().UnixNano(), 10))
+	return strconv.AppendInt(append(text, ' '), stat.Mtim.Nano(), 10)
 }
 
-func contentOf(path string, info fs.FileInfo) (string, error) {
-	switch {
-	case info.Mode()&fs.ModeSymlink != 0:
+// kind is a file's type: unix.S_IFREG, S_IFDIR, S_IFLNK and so on.
+func kind(stat *unix.Stat_t) uint32 { return stat.Mode & unix.S_IFMT }
+
+func contentOf(path string, stat *unix.Stat_t) (string, error) {
+	switch kind(stat) {
+	case unix.S_IFLNK:
 		return os.Readlink(path)
-	case !info.Mode().IsRegular():
+	case unix.S_IFREG:
+	default:
 		return "", nil
 	}
 	file, err := os.Open(path)
@@ -294,7 +301,12 @@ func checkTree(ctx context.Context, dir string, whole bool) error {
 	}
 	elsewhere := writtenElsewhere(dir)
 	whole = whole || elsewhere || time.Since(info.ModTime()) > checkEvery
-	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
+	lines := bytes.Split(bytes.TrimSuffix(content, []byte("\n")), []byte("\n"))
+	tree, err := os.Open(filepath.Join(dir, treeFolder))
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
 	const parts = 4
 	checks, ctx := errgroup.WithContext(ctx)
 	for part := range parts {
@@ -303,7 +315,7 @@ func checkTree(ctx context.Context, dir string, whole bool) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := checkLine(filepath.Join(dir, treeFolder), lines[i], whole); err != nil {
+				if err := checkLine(tree, lines[i], whole); err != nil {
 					return err
 				}
 			}
@@ -346,35 +358,37 @@ func checkBase(dir string, whole bool) error {
 
 // forTests says of half of Go's files that only Go's own tests read them. A look
 // before each build is too long for those.
-func forTests(name string) bool {
-	return strings.HasPrefix(name, "/test/") || strings.Contains(name, "/testdata/")
+func forTests(name []byte) bool {
+	return bytes.HasPrefix(name, []byte("/test/")) || bytes.Contains(name, []byte("/testdata/"))
 }
 
-func checkLine(root, line string, whole bool) error {
-	was, rest, _ := strings.Cut(line, "\t")
-	wanted, name, complete := strings.Cut(rest, "\t")
+// checkLine is done for thousands of files before each build, so it allocates
+// little, and has the kernel begin at the tree.
+func checkLine(tree *os.File, line []byte, whole bool) error {
+	was, rest, _ := bytes.Cut(line, []byte("\t"))
+	wanted, name, complete := bytes.Cut(rest, []byte("\t"))
 	if !complete {
 		return errors.New("its list of files is cut off")
 	}
 	if !whole && forTests(name) {
 		return nil
 	}
-	path := root + name
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
+	path := tree.Name() + string(name)
+	var stat unix.Stat_t
+	if err := unix.Fstatat(int(tree.Fd()), "."+path[len(tree.Name()):], &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
-	if attributes(info) != was {
+	if !bytes.Equal(appendAttributes(make([]byte, 0, 64), &stat), was) {
 		return fmt.Errorf("%s was changed", path)
 	}
-	if !whole && info.Mode()&fs.ModeSymlink == 0 {
+	if !whole && kind(&stat) != unix.S_IFLNK {
 		return nil
 	}
-	content, err := contentOf(path, info)
+	content, err := contentOf(path, &stat)
 	if err != nil {
 		return err
 	}
-	if content != wanted {
+	if content != string(wanted) {
 		return fmt.Errorf("%s was changed", path)
 	}
 	return nil

@@ -275,20 +275,20 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 		"a file removed": func(t *testing.T, entry string) { remove(t, filepath.Join(entry, "go/src/a.go")) },
 		"a file changed": func(t *testing.T, entry string) { writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x") },
 		"a link changed": func(t *testing.T, entry string) { relink(t, filepath.Join(entry, "go/src/b.go"), "/etc/passwd") },
-		"no manifest":    func(t *testing.T, entry string) { remove(t, filepath.Join(entry, "files")) },
-		"a manifest cut": func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "files")) },
+		"no manifest":    func(t *testing.T, entry string) { remove(t, filepath.Join(entry, "manifest")) },
+		"a manifest cut": func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "manifest")) },
 		"facts cut":      func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "toolchain.json")) },
 		"a mode changed": func(t *testing.T, entry string) { chmod(t, filepath.Join(entry, "go/bin/go"), 0o777) },
 		"a layer cut":    func(t *testing.T, entry string) { truncate(t, largestBlob(t, entry)) },
 		"no layer":       func(t *testing.T, entry string) { remove(t, largestBlob(t, entry)) },
 		"a layer changed, a day on": func(t *testing.T, entry string) {
 			overwrite(t, largestBlob(t, entry))
-			setTime(t, filepath.Join(entry, "files"), time.Now().Add(-25*time.Hour))
+			setTime(t, filepath.Join(entry, "manifest"), time.Now().Add(-25*time.Hour))
 		},
 		"unseen, a day on": func(t *testing.T, entry string) {
 			writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
 			setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
-			setTime(t, filepath.Join(entry, "files"), time.Now().Add(-25*time.Hour))
+			setTime(t, filepath.Join(entry, "manifest"), time.Now().Add(-25*time.Hour))
 		},
 		"unseen, after a crash": func(t *testing.T, entry string) {
 			writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")

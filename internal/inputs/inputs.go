@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 	"slices"
 
 	"golang.org/x/crypto/scrypt"
@@ -103,14 +102,9 @@ func OfSecret(repository, id string, content []byte) (Input, error) {
 	return Input{Kind: Secret, Name: id, Value: hex.EncodeToString(key)}, nil
 }
 
-// OfProgram is the input that the program at path is. Its content says more
+// OfProgram is the input that a program with this content is. That says more
 // than a version: there are builds without one.
-func OfProgram(path string) (Input, error) {
-	program, err := os.Open(path)
-	if err != nil {
-		return Input{}, err
-	}
-	defer program.Close()
+func OfProgram(program io.Reader) (Input, error) {
 	sum := sha256.New()
 	if _, err := io.Copy(sum, program); err != nil {
 		return Input{}, err

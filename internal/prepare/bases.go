@@ -1,12 +1,15 @@
 package prepare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +36,10 @@ type bases struct {
 	caches *caches            // whose kept says that store is the volume's
 	inUse  gocache.BaseImages // this run's: what kaniko reads, entries or links to the store's
 	log    *log
-	found  []*base
+	pinned func(v1.Hash) // is told of each at once
+
+	mu    sync.Mutex
+	found []*base
 
 	retries int // of a download that breaks off
 }
@@ -43,6 +49,17 @@ type base struct {
 	digest v1.Hash
 	remote v1.Image // nil where the store has it and nobody was asked
 	bytes  int64    // of the store's entry, where it is known to be right
+}
+
+// add keeps them in an order that does not depend on who answers first.
+func (b *bases) add(one *base) {
+	b.pinned(one.digest)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at, _ := slices.BinarySearchFunc(b.found, one, func(a, b *base) int {
+		return cmp.Or(strings.Compare(a.image, b.image), strings.Compare(a.digest.String(), b.digest.String()))
+	})
+	b.found = slices.Insert(b.found, at, one)
 }
 
 // pin finds the digest of the platform's own manifest, and remembers the image
@@ -63,7 +80,7 @@ func (b *bases) pin(ctx context.Context, image, platform string) (string, error)
 			return "", step.BadInput(err)
 		}
 		if bytes, err := b.store.Check(hash); err == nil {
-			b.found = append(b.found, &base{image: image, digest: hash, bytes: bytes})
+			b.add(&base{image: image, digest: hash, bytes: bytes})
 			return untagged + "@" + hash.String(), nil
 		}
 	}
@@ -78,7 +95,7 @@ func (b *bases) pin(ctx context.Context, image, platform string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	b.found = append(b.found, &base{image: image, digest: digest, remote: img})
+	b.add(&base{image: image, digest: digest, remote: img})
 	return untagged + "@" + digest.String(), nil
 }
 
@@ -153,13 +170,13 @@ func (b *bases) download(ctx context.Context, one *base) error {
 	}
 	b.log.printf("base %s is %s: downloading %s", one.image, short(one.digest), size(one.bytes))
 	started := time.Now()
-	err = b.add(ctx, b.store, one)
+	err = b.put(ctx, b.store, one)
 	for left, wait := b.retries, time.Second; err != nil && left > 0 && mayPass(err); left, wait = left-1, 3*wait {
 		b.log.printf("base %s: %v; again in %s", one.image, err, wait)
 		if !sleep(ctx, wait) {
 			break
 		}
-		err = b.add(ctx, b.store, one)
+		err = b.put(ctx, b.store, one)
 	}
 	if err == nil {
 		b.log.printf("base %s: downloaded in %.1f s", one.image, time.Since(started).Seconds())
@@ -169,7 +186,7 @@ func (b *bases) download(ctx context.Context, one *base) error {
 		return err
 	}
 	b.log.printf("base %s: not cached (%v); downloading it for this build only", one.image, err)
-	return b.add(ctx, b.inUse, one)
+	return b.put(ctx, b.inUse, one)
 }
 
 // mayPass reports whether a download may go well the next time: not what the
@@ -191,7 +208,7 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-func (b *bases) add(ctx context.Context, store gocache.BaseImages, one *base) error {
+func (b *bases) put(ctx context.Context, store gocache.BaseImages, one *base) error {
 	var read atomic.Int64
 	defer step.Every(progressEvery, func() {
 		b.log.printf("base %s: %s of %s", one.image, size(read.Load()), size(one.bytes))

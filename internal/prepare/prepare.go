@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/slipway-ci/slipway/internal/dockerfile"
@@ -58,6 +58,8 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	log := &log{out: stderr}
+	program := copyProgram(host.Executable, programFor(c))
+	defer program.wait() //nolint:errcheck // an error on the way was the first
 	naming, err := newNaming(c, host)
 	if err != nil {
 		return err
@@ -95,8 +97,14 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := caches.useModules(c, source); err != nil {
 		return err
 	}
+	toolchain := &toolchain{config: c, host: host, name: source.name, caches: caches, log: log}
+	toolchain.store = toolchain.open()
+	looking, stop := context.WithCancel(ctx)
+	defer toolchain.wait()
+	defer stop()
 	bases := &bases{
 		client: client,
+		pinned: func(digest v1.Hash) { toolchain.look(looking, digest) },
 		store:  caches.bases,
 		caches: caches,
 		inUse:  gocache.BaseImages(filepath.Join(c.Prepared, string(gocache.Bases))),
@@ -129,7 +137,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	tell(c, source, derived, given, log)
-	unchanged := &unchanged{config: c, host: host, client: client, source: source, derived: derived, bases: bases, secrets: secrets, log: log}
+	unchanged := &unchanged{config: c, host: host, program: program, client: client, source: source, derived: derived, bases: bases, secrets: secrets, log: log}
 	if err := unchanged.find(ctx, p, given); err != nil {
 		return err
 	}
@@ -144,7 +152,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	if p.Unchanged != nil {
-		return leave(c, host, source, derived, p)
+		return leave(c, program, source, derived, p)
 	}
 	err = fetchPrivate(ctx, c, source, caches.goMod.dir, log)
 	if errors.Is(err, modules.ErrOther) {
@@ -167,13 +175,13 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	settings["GOFLAGS"] = strings.TrimSpace("-debug-actiongraph=" + p.ActionGraph + " " + c.GoFlags)
 	if derived.NamesGoFlags() {
 		// Some go command will not see these: internal/cacheprog.
-		settings["GOCACHEPROG"] = program(c) + " go-cache " + p.ActionGraph
+		settings["GOCACHEPROG"] = programFor(c) + " go-cache " + p.ActionGraph
 	}
 	tellRunLayers(c, p.Layers, source.name, derived, log)
 	if err := pullLayers(ctx, client, p.Layers, log); err != nil {
 		return err
 	}
-	toolchain := &toolchain{config: c, host: host, name: source.name, derived: derived, bases: bases, caches: caches, log: log}
+	toolchain.derived, toolchain.bases = derived, bases
 	if err := toolchain.use(ctx, p, settings); err != nil {
 		return err
 	}
@@ -188,7 +196,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := secrets.leave(c.SecretsForRun, derived.Secrets); err != nil {
 		return err
 	}
-	return leave(c, host, source, derived, p)
+	return leave(c, program, source, derived, p)
 }
 
 // badDockerfile tells the user's findings from failures on the way.
@@ -369,7 +377,7 @@ func lines(settings map[string]string) string {
 
 // leave writes what the later steps read; the plan, which they read first,
 // last.
-func leave(c *Config, host Host, source *source, derived *dockerfile.Derived, p *plan.Plan) error {
+func leave(c *Config, program *program, source *source, derived *dockerfile.Derived, p *plan.Plan) error {
 	name := filepath.Join(c.Prepared, "Dockerfile")
 	if err := step.WriteFile(name, derived.Content, 0o644); err != nil {
 		return fmt.Errorf("write the derived Dockerfile: %w", err)
@@ -380,28 +388,8 @@ func leave(c *Config, host Host, source *source, derived *dockerfile.Derived, p 
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
 	}
-	if err := copyProgram(host.Executable, program(c)); err != nil {
+	if _, err := program.wait(); err != nil {
 		return fmt.Errorf("copy this program for the build step: %w", err)
 	}
 	return p.Write(c.Prepared)
-}
-
-// program is where the build step finds this program.
-func program(c *Config) string { return filepath.Join(c.Prepared, "bin", "prepare") }
-
-func copyProgram(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	program, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(program, source)
-	return errors.Join(err, program.Close())
 }

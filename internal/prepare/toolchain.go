@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -36,13 +37,48 @@ type toolchain struct {
 	caches  *caches
 	store   gocache.Toolchains // "" where the volume cannot be used
 	log     *log
+
+	mu    sync.Mutex
+	looks map[v1.Hash]*look
+}
+
+// look is one at what is known of a base image, and whether its toolchain is as
+// it was kept. That takes a while, so it is begun as soon as the image is known.
+type look struct {
+	done  chan struct{}
+	found *gocache.Toolchain
+	err   error
+}
+
+// look begins one.
+func (t *toolchain) look(ctx context.Context, digest v1.Hash) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.store == "" || t.looks[digest] != nil {
+		return
+	}
+	one := &look{done: make(chan struct{})}
+	if t.looks == nil {
+		t.looks = map[v1.Hash]*look{}
+	}
+	t.looks[digest] = one
+	go func() {
+		defer close(one.done)
+		one.found, one.err = t.store.Open(ctx, digest)
+	}()
+}
+
+// wait is for the end of all looks.
+func (t *toolchain) wait() {
+	for _, one := range t.looks {
+		<-one.done
+	}
 }
 
 // use completes the plan with the toolchain and the settings. The base images
 // are there when it returns. A problem with what is kept is told; only base
 // images that cannot be had are an error.
 func (t *toolchain) use(ctx context.Context, p *plan.Plan, settings map[string]string) error {
-	t.store = t.open()
 	known, err := t.recall(ctx)
 	if err != nil {
 		return err
@@ -137,14 +173,15 @@ func (t *toolchain) recall(ctx context.Context) (map[v1.Hash]*gocache.Toolchain,
 		return known, nil
 	}
 	for _, base := range t.bases.found {
-		found, err := t.store.Open(ctx, base.digest)
+		one := t.looks[base.digest]
+		<-one.done
 		switch {
-		case err == nil:
-			known[base.digest] = found
+		case one.err == nil:
+			known[base.digest] = one.found
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case !errors.Is(err, fs.ErrNotExist):
-			t.log.printf("toolchain of %s: what the cache has is not used: %v", base.image, err)
+		case !errors.Is(one.err, fs.ErrNotExist):
+			t.log.printf("toolchain of %s: what the cache has is not used: %v", base.image, one.err)
 		}
 	}
 	return known, nil
@@ -203,7 +240,7 @@ func (t *toolchain) find(ctx context.Context, known map[v1.Hash]*gocache.Toolcha
 		return nil, nil, why
 	}
 	for _, base := range t.bases.found {
-		here, err := t.look(ctx, base, known, why == "")
+		here, err := t.inspect(ctx, base, known, why == "")
 		if err != nil {
 			return nil, nil, fmt.Sprintf("base image %s: %v", base.image, err)
 		}
@@ -231,8 +268,8 @@ func (t *toolchain) find(ctx context.Context, known map[v1.Hash]*gocache.Toolcha
 	return image, found, why
 }
 
-// look finds out about a base image, and keeps its toolchain if that is wanted.
-func (t *toolchain) look(ctx context.Context, base *base, known map[v1.Hash]*gocache.Toolchain, keep bool) (*gocache.Toolchain, error) {
+// inspect finds out about a base image, and keeps its toolchain if that is wanted.
+func (t *toolchain) inspect(ctx context.Context, base *base, known map[v1.Hash]*gocache.Toolchain, keep bool) (*gocache.Toolchain, error) {
 	found := known[base.digest]
 	if found != nil && (!keep || found.Kept || !found.Go || found.Problem != "") {
 		return found, nil

@@ -29,6 +29,7 @@ type unchanged struct {
 	config  *Config
 	host    Host
 	client  *registry.Client
+	program *program
 	source  *source
 	derived *dockerfile.Derived
 	bases   *bases
@@ -56,6 +57,14 @@ func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) 
 		u.log.printf("unchanged: not looked for: every RUN may read the workspace volume, and what it has is not known")
 		return nil
 	}
+	image, records, err := u.repositories()
+	if err != nil {
+		return err
+	}
+	last := inputs.LastTag(records, image.Name(), u.config.Context, u.config.Dockerfile, u.config.Target)
+	// In most builds something has changed: asked for while this build's are read.
+	lastRecord, forget := u.ask(ctx, last)
+	defer forget()
 	now, err := u.inputs(ctx, p, buildArgs)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -64,22 +73,17 @@ func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) 
 		u.log.printf("unchanged: not looked for: %v", err)
 		return nil
 	}
-	image, records, err := u.repositories()
-	if err != nil {
-		return err
-	}
-	last := inputs.LastTag(records, image.Name(), u.config.Context, u.config.Dockerfile, u.config.Target)
 	p.Record = &plan.Record{Repository: records.Name(), Last: last.TagStr(), File: filepath.Join(u.config.Prepared, "inputs.json")}
 	if err := now.Leave(p.Record.File); err != nil {
 		return fmt.Errorf("write the inputs: %w", err)
 	}
 
-	asking, cancel := context.WithTimeoutCause(ctx, askFor, fmt.Errorf("the registry took over %s", askFor))
+	asking, cancel := patiently(ctx)
 	defer cancel()
 	found, err := u.record(asking, inputs.Tag(records, now.Inputs))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = u.changed(asking, last, now)
+		err = changed(lastRecord, now)
 	case err == nil:
 		if err = u.holds(asking, found, now, image); err == nil {
 			if err = u.recent(found); err != nil {
@@ -189,14 +193,9 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 		list = append(list, inputs.Input{Kind: inputs.Base, Name: image, Value: digests})
 	}
 
-	var program inputs.Input
 	var files inputs.List
 	secrets := make(inputs.List, len(u.derived.Secrets))
 	hashing, ctx := errgroup.WithContext(ctx)
-	hashing.Go(func() (err error) {
-		program, err = inputs.OfProgram(u.host.Executable)
-		return err
-	})
 	hashing.Go(func() (err error) {
 		files, err = u.files(ctx)
 		return err
@@ -214,6 +213,10 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 		return nil
 	})
 	if err := hashing.Wait(); err != nil {
+		return nil, err
+	}
+	program, err := u.program.wait()
+	if err != nil {
 		return nil, err
 	}
 	return append(append(append(list, program), files...), secrets...), nil
@@ -241,6 +244,23 @@ func answer(err error) error {
 		return err
 	}
 	return noAnswer{err}
+}
+
+func patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, askFor, fmt.Errorf("the registry took over %s", askFor))
+}
+
+// ask begins to look up a record, which answer waits for.
+func (u *unchanged) ask(ctx context.Context, tag name.Tag) (answer func() (*inputs.Record, error), forget func()) {
+	ctx, cancel := patiently(ctx)
+	var record *inputs.Record
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		record, err = u.record(ctx, tag)
+	}()
+	return func() (*inputs.Record, error) { <-done; return record, err }, func() { cancel(); <-done }
 }
 
 func (u *unchanged) record(ctx context.Context, tag name.Tag) (*inputs.Record, error) {
@@ -281,16 +301,16 @@ const maxTold = 5
 
 // changed says what is not as it was at the last build, as far as that is
 // known.
-func (u *unchanged) changed(ctx context.Context, tag name.Tag, now *inputs.Record) error {
-	last, err := u.record(ctx, tag)
+func changed(lastRecord func() (*inputs.Record, error), now *inputs.Record) error {
+	last, err := lastRecord()
 	if err != nil {
 		return errors.New("nothing is known to have been built from these inputs")
 	}
-	changed := now.Changed(last)
-	if more := len(changed) - maxTold; more > 0 {
-		changed = append(changed[:maxTold], fmt.Sprintf("%d more", more))
+	inputs := now.Changed(last)
+	if more := len(inputs) - maxTold; more > 0 {
+		inputs = append(inputs[:maxTold], fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("changed since the build of %s, %s ago: %s", last.By, since(last.Built), strings.Join(changed, "; "))
+	return fmt.Errorf("changed since the build of %s, %s ago: %s", last.By, since(last.Built), strings.Join(inputs, "; "))
 }
 
 func since(t time.Time) time.Duration { return time.Since(t).Round(time.Second) }
