@@ -190,6 +190,13 @@ func TestBadInput(t *testing.T) {
 			},
 			"workspace netrc: no line reads: machine HOST login NAME password PASSWORD",
 		},
+		"an image by digest": {
+			func(t *testing.T, w *world) {
+				w.write(t, "source/Dockerfile", "FROM scratch\n")
+				w.env["PARAM_IMAGE"] = "registry.example/team/app@sha256:" + strings.Repeat("0", 64)
+			},
+			"param image: registry.example/team/app@sha256:" + strings.Repeat("0", 64) + " has a digest, which only the build decides; give a repository with or without a tag",
+		},
 		"a setting of two lines": {
 			func(_ *testing.T, w *world) { w.env["PARAM_GO_PROXY"] = "a\nGOFLAGS=x" },
 			"param go-proxy has more than one line",

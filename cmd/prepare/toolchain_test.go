@@ -63,7 +63,7 @@ func TestTwoRunsExtractOneToolchain(t *testing.T) {
 	if err != nil || len(found) != 1 || found[0].Name() != digest.String() {
 		t.Errorf("the volume has %v, %v, want %s", found, err, digest)
 	}
-	if toolchain, err := gocache.Toolchains(w.path("cache/toolchains")).Open(t.Context(), digest); err != nil || !toolchain.Kept {
+	if toolchain, err := gocache.Toolchains(w.path("cache/toolchains")).Look(t.Context(), digest); err != nil || !toolchain.Kept {
 		t.Errorf("it is not what was extracted: %+v, %v", toolchain, err)
 	}
 	three, log := start("three")

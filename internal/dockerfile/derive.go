@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/pmezard/go-difflib/difflib"
@@ -30,7 +31,8 @@ type Options struct {
 	ModCache string
 	// Pin returns the reference to build from for an image as the Dockerfile
 	// names it, variables expanded. It is called once for each image and
-	// platform that the target needs, for several at once.
+	// platform that the target needs, by several goroutines, and has returned
+	// when Derive does.
 	Pin func(ctx context.Context, image, platform string) (string, error)
 	// Config returns the configuration of the image that Pin named so, for each
 	// that a stage is FROM. Without it (nil, or a nil ImageConfig), what
@@ -110,6 +112,16 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 		return nil, err
 	}
 	d := &derivation{graph: g, options: o}
+	ctx, d.cancel = context.WithCancel(ctx)
+	derived, err := d.derive(ctx)
+	if err != nil {
+		d.cancel()
+	}
+	d.asking.Wait()
+	return derived, err
+}
+
+func (d *derivation) derive(ctx context.Context) (*Derived, error) {
 	if err := d.checkArgs(); err != nil {
 		return nil, err
 	}
@@ -140,18 +152,18 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	target, notes := d.nameTarget(), d.notes()
 	slices.SortStableFunc(d.changes, func(a, b Change) int { return cmp.Compare(a.Line, b.Line) })
 	return &Derived{
-		Content: slices.Concat(f.mark, apply(f.source, d.edits)),
+		Content: slices.Concat(d.file.mark, apply(d.file.source, d.edits)),
 		Target:  target,
 		Changes: d.changes,
-		Args:    g.args(),
+		Args:    d.args(),
 		Secrets: secrets,
 		Notes:   notes,
 		Escapes: d.escapes,
 		Bases:   d.bases(),
 		Modules: modules,
 
-		name:       f.name,
-		source:     f.source,
+		name:       d.file.name,
+		source:     d.file.source,
 		derivation: d,
 	}, nil
 }
@@ -161,6 +173,8 @@ type derivation struct {
 	*graph
 	options Options
 	pins    map[imageKey]*answer
+	asking  sync.WaitGroup // for pins
+	cancel  func()         // only after an error: the layers of what Pin has found may be read in its context
 	edits   []edit
 	changes []Change
 	edited  map[span]bool // places in the source that have an edit

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -86,6 +88,34 @@ func TestPinFails(t *testing.T) {
 		if !errors.Is(err, refused) || errors.As(err, &finding) || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+}
+
+// Each image may be far away: all are asked for before the first has answered.
+// Of several that cannot be had, the error is of the first in the file.
+func TestPinsAreAskedForAtOnce(t *testing.T) {
+	t.Parallel()
+	f, err := Parse("Dockerfile", []byte("FROM golang AS build\nCOPY --from=busybox /bin/sh /sh\nFROM alpine\nCOPY --from=build /sh /sh\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("it was asked for alone"))
+	defer cancel()
+	var asked atomic.Int32
+	all := make(chan struct{})
+	_, err = f.Derive(ctx, Options{Pin: func(ctx context.Context, image, _ string) (string, error) {
+		if asked.Add(1) == 3 {
+			close(all)
+		}
+		select {
+		case <-all:
+			return "", errors.New("there is no " + image)
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}})
+	if want := "Dockerfile:1: base image golang: there is no golang"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
@@ -20,10 +19,11 @@ type ImageConfig struct {
 // imageKey is an image as Pin is asked for it.
 type imageKey struct{ image, platform string }
 
-// answer is Pin's.
+// answer is Pin's, once it is done.
 type answer struct {
-	ref string
-	err error
+	done chan struct{}
+	ref  string
+	err  error
 }
 
 func (d *derivation) imageKey(image, platform string) imageKey {
@@ -36,21 +36,22 @@ func (d *derivation) imageKey(image, platform string) imageKey {
 // pinned is the reference to build from for an image.
 func (d *derivation) pinned(image, platform string) (string, error) {
 	pin := d.pins[d.imageKey(image, platform)]
+	<-pin.done
 	return pin.ref, pin.err
 }
 
-// askForPins asks for all images at once, as each may be far away. An error is
-// for the instruction that names the image.
+// askForPins begins to ask for all images at once, as each may be far away. An
+// error is for the instruction that names the image.
 func (d *derivation) askForPins(ctx context.Context) {
 	d.pins = map[imageKey]*answer{}
-	var asking sync.WaitGroup
 	ask := func(image, platform string) {
-		key, pin := d.imageKey(image, platform), &answer{}
+		key, pin := d.imageKey(image, platform), &answer{done: make(chan struct{})}
 		if d.pins[key] != nil {
 			return
 		}
 		d.pins[key] = pin
-		asking.Go(func() {
+		d.asking.Go(func() {
+			defer close(pin.done)
 			pin.ref, pin.err = d.options.Pin(ctx, key.image, key.platform)
 			if pin.err == nil && !reference.MatchString(pin.ref) {
 				pin.err = fmt.Errorf("pinned to %q, which is no image reference", pin.ref)
@@ -67,11 +68,10 @@ func (d *derivation) askForPins(ctx context.Context) {
 			}
 		}
 	}
-	asking.Wait()
 }
 
 // readBases learns what the images of the stages bring along. Before this, only
-// the Dockerfile itself is known.
+// the Dockerfile itself decides.
 func (d *derivation) readBases(ctx context.Context) error {
 	for _, n := range d.needed() {
 		if n.parent != none || n.base == scratch {

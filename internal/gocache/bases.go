@@ -50,7 +50,7 @@ func (b BaseImages) check(digest v1.Hash) (int64, error) {
 		return 0, err
 	}
 	defer root.Close()
-	named, size, err := checkLayout(root, checkBlob)
+	named, size, err := checkLayout(root, func(root *os.Root, blob v1.Descriptor) error { return checkBlob(context.Background(), root, blob) })
 	if err != nil {
 		return 0, damaged(err)
 	}
@@ -103,12 +103,13 @@ func (e damagedError) Error() string { return "damaged: " + e.problem.Error() }
 
 func damaged(err error) error { return damagedError{err} }
 
-func checkBlob(root *os.Root, blob v1.Descriptor) error {
+func checkBlob(ctx context.Context, root *os.Root, blob v1.Descriptor) error {
 	file, err := root.Open(blobPath(blob.Digest))
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	defer context.AfterFunc(ctx, func() { _ = file.Close() })() // ends the reading
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {
 		return err

@@ -66,7 +66,7 @@ func TestOneThatIsKeptIsNotForgotten(t *testing.T) {
 				if _, err := toolchains.Keep(t.Context(), img); err != nil {
 					return err
 				}
-				if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+				if found, err := toolchains.Look(t.Context(), digest); err != nil || !found.Kept {
 					return fmt.Errorf("after Keep there is %+v, %w", found, err)
 				}
 			}
@@ -162,7 +162,7 @@ func TestFactsNeverTakeThePlaceOfATree(t *testing.T) {
 	if err := toolchains.Remember(cancelled, digest, facts); !errors.Is(err, context.Canceled) {
 		t.Errorf("a build that is over: %v", err)
 	}
-	if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept || !program(toolchains, digest) {
+	if found, err := toolchains.Look(t.Context(), digest); err != nil || !found.Kept || !program(toolchains, digest) {
 		t.Errorf("after a build that is over there is %+v, %v", found, err)
 	}
 
@@ -171,13 +171,13 @@ func TestFactsNeverTakeThePlaceOfATree(t *testing.T) {
 	if err := toolchains.Remember(t.Context(), digest, facts); err != nil {
 		t.Error(err)
 	}
-	if found, err := toolchains.Open(t.Context(), digest); err != nil || found.Kept || !program(toolchains, digest) {
+	if found, err := toolchains.Look(t.Context(), digest); err != nil || found.Kept || !program(toolchains, digest) {
 		t.Errorf("what is damaged is %+v, %v", found, err)
 	}
 	if _, err := toolchains.Keep(t.Context(), golang(t)); err != nil {
 		t.Error(err)
 	}
-	if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+	if found, err := toolchains.Look(t.Context(), digest); err != nil || !found.Kept {
 		t.Errorf("kept anew it is %+v, %v", found, err)
 	}
 	onlyEntries(t, gocache.BaseImages(toolchains), digest.String())
@@ -186,7 +186,7 @@ func TestFactsNeverTakeThePlaceOfATree(t *testing.T) {
 // onlyKept wants the toolchain digest in the folder, kept, and nothing else.
 func onlyKept(t *testing.T, toolchains gocache.Toolchains, digest v1.Hash) {
 	t.Helper()
-	if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+	if found, err := toolchains.Look(t.Context(), digest); err != nil || !found.Kept {
 		t.Errorf("there is %+v, %v", found, err)
 	}
 	onlyEntries(t, gocache.BaseImages(toolchains), digest.String())

@@ -110,7 +110,7 @@ func TestToolchainIsKept(t *testing.T) {
 		{name: "etc/.wh.passwd"},
 	})
 	digest := digestOf(t, img)
-	if _, err := toolchains.Open(t.Context(), digest); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := toolchains.Look(t.Context(), digest); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("before it is there: %v", err)
 	}
 	for range 2 { // the second as if another run had been faster
@@ -122,7 +122,7 @@ func TestToolchainIsKept(t *testing.T) {
 			t.Errorf("got %+v, want %+v", *found, want)
 		}
 	}
-	if found, err := toolchains.Open(t.Context(), digest); err != nil || !found.Kept {
+	if found, err := toolchains.Look(t.Context(), digest); err != nil || !found.Kept {
 		t.Errorf("got %+v, %v", found, err)
 	}
 	tree := toolchains.Tree(digest)
@@ -228,7 +228,7 @@ func TestToolchainsThatCannotBeKept(t *testing.T) {
 				t.Errorf("got %+v, want %+v", *found, tc.want)
 			}
 			digest := digestOf(t, tc.img)
-			if _, err := toolchains.Open(t.Context(), digest); err != nil {
+			if _, err := toolchains.Look(t.Context(), digest); err != nil {
 				t.Errorf("it was not remembered: %v", err)
 			}
 			onlyEntries(t, gocache.BaseImages(toolchains), digest.String())
@@ -275,20 +275,26 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 		"a file removed": func(t *testing.T, entry string) { remove(t, filepath.Join(entry, "go/src/a.go")) },
 		"a file changed": func(t *testing.T, entry string) { writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x") },
 		"a link changed": func(t *testing.T, entry string) { relink(t, filepath.Join(entry, "go/src/b.go"), "/etc/passwd") },
-		"no manifest":    func(t *testing.T, entry string) { remove(t, filepath.Join(entry, "manifest")) },
-		"a manifest cut": func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "manifest")) },
+		"a link to another tree": func(t *testing.T, entry string) {
+			if err := os.Rename(filepath.Join(entry, "go"), filepath.Join(entry, "other")); err != nil {
+				t.Fatal(err)
+			}
+			relink(t, filepath.Join(entry, "go"), "other")
+		},
+		"no manifest":    func(t *testing.T, entry string) { remove(t, filepath.Join(entry, "files")) },
+		"a manifest cut": func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "files")) },
 		"facts cut":      func(t *testing.T, entry string) { truncate(t, filepath.Join(entry, "toolchain.json")) },
 		"a mode changed": func(t *testing.T, entry string) { chmod(t, filepath.Join(entry, "go/bin/go"), 0o777) },
 		"a layer cut":    func(t *testing.T, entry string) { truncate(t, largestBlob(t, entry)) },
 		"no layer":       func(t *testing.T, entry string) { remove(t, largestBlob(t, entry)) },
 		"a layer changed, a day on": func(t *testing.T, entry string) {
 			overwrite(t, largestBlob(t, entry))
-			setTime(t, filepath.Join(entry, "manifest"), time.Now().Add(-25*time.Hour))
+			setTime(t, filepath.Join(entry, "files"), time.Now().Add(-25*time.Hour))
 		},
 		"unseen, a day on": func(t *testing.T, entry string) {
 			writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
 			setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
-			setTime(t, filepath.Join(entry, "manifest"), time.Now().Add(-25*time.Hour))
+			setTime(t, filepath.Join(entry, "files"), time.Now().Add(-25*time.Hour))
 		},
 		"unseen, after a crash": func(t *testing.T, entry string) {
 			writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
@@ -305,7 +311,7 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 			t.Parallel()
 			toolchains, digest := keptGolang(t)
 			damage(t, filepath.Join(string(toolchains), digest.String()))
-			if _, err := toolchains.Open(t.Context(), digest); err == nil || errors.Is(err, fs.ErrNotExist) {
+			if _, err := toolchains.Look(t.Context(), digest); err == nil || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("got %v", err)
 			}
 			if found, err := toolchains.Keep(t.Context(), golang(t)); err != nil || !found.Kept {
@@ -316,19 +322,47 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 	}
 }
 
+// What only Go's own tests read is looked at once a day.
+func TestFilesOfGosOwnTests(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"test/x.go", "src/testdata/y.go"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			toolchains := gocache.Toolchains(t.TempDir())
+			img := golang(t, []entry{
+				{name: "usr/local/go/test/"}, {name: "usr/local/go/test/x.go"},
+				{name: "usr/local/go/src/testdata/"}, {name: "usr/local/go/src/testdata/y.go"},
+			})
+			if _, err := toolchains.Keep(t.Context(), img); err != nil {
+				t.Fatal(err)
+			}
+			digest := digestOf(t, img)
+			entry := filepath.Join(string(toolchains), digest.String())
+			writeFile(t, filepath.Join(entry, "go", file), "changed")
+			if _, err := toolchains.Look(t.Context(), digest); err != nil {
+				t.Errorf("before a day is over: %v", err)
+			}
+			setTime(t, filepath.Join(entry, "files"), time.Now().Add(-25*time.Hour))
+			if _, err := toolchains.Look(t.Context(), digest); err == nil {
+				t.Error("it is not seen a day on")
+			}
+		})
+	}
+}
+
 // What survived the node's crash is read as a whole once.
 func TestAToolchainOfAnotherBootIsReadOnce(t *testing.T) {
 	t.Parallel()
 	toolchains, digest := keptGolang(t)
 	entry := filepath.Join(string(toolchains), digest.String())
 	writeFile(t, filepath.Join(entry, "boot"), "the boot before")
-	if _, err := toolchains.Open(t.Context(), digest); err != nil {
+	if _, err := toolchains.Look(t.Context(), digest); err != nil {
 		t.Fatal(err)
 	}
 	// Of the same size and time: only who reads it sees that.
 	writeFile(t, filepath.Join(entry, "go/src/a.go"), "package x")
 	setTime(t, filepath.Join(entry, "go/src/a.go"), installed)
-	if _, err := toolchains.Open(t.Context(), digest); err != nil {
+	if _, err := toolchains.Look(t.Context(), digest); err != nil {
 		t.Errorf("it is read again: %v", err)
 	}
 }

@@ -36,7 +36,7 @@ type bases struct {
 	caches *caches            // whose kept says that store is the volume's
 	inUse  gocache.BaseImages // this run's: what kaniko reads, entries or links to the store's
 	log    *log
-	pinned func(v1.Hash) // is told of each at once
+	known  func(v1.Hash) // is told a digest as soon as it is known, by several goroutines
 
 	mu    sync.Mutex
 	found []*base
@@ -53,7 +53,7 @@ type base struct {
 
 // add keeps them in an order that does not depend on who answers first.
 func (b *bases) add(one *base) {
-	b.pinned(one.digest)
+	b.known(one.digest)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at, _ := slices.BinarySearchFunc(b.found, one, func(a, b *base) int {

@@ -104,7 +104,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	defer stop()
 	bases := &bases{
 		client: client,
-		pinned: func(digest v1.Hash) { toolchain.look(looking, digest) },
+		known:  func(digest v1.Hash) { toolchain.look(looking, digest) },
 		store:  caches.bases,
 		caches: caches,
 		inUse:  gocache.BaseImages(filepath.Join(c.Prepared, string(gocache.Bases))),

@@ -64,7 +64,7 @@ func (t *toolchain) look(ctx context.Context, digest v1.Hash) {
 	t.looks[digest] = one
 	go func() {
 		defer close(one.done)
-		one.found, one.err = t.store.Open(ctx, digest)
+		one.found, one.err = t.store.Look(ctx, digest)
 	}()
 }
 
@@ -175,13 +175,20 @@ func (t *toolchain) recall(ctx context.Context) (map[v1.Hash]*gocache.Toolchain,
 	for _, base := range t.bases.found {
 		one := t.looks[base.digest]
 		<-one.done
+		found, err := one.found, one.err
+		if errors.Is(err, fs.ErrNotExist) {
+			found, err = t.store.Look(ctx, base.digest) // another build may have kept it meanwhile
+		}
+		if err == nil {
+			err = t.store.Use(base.digest)
+		}
 		switch {
-		case one.err == nil:
-			known[base.digest] = one.found
+		case err == nil:
+			known[base.digest] = found
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case !errors.Is(one.err, fs.ErrNotExist):
-			t.log.printf("toolchain of %s: what the cache has is not used: %v", base.image, one.err)
+		case !errors.Is(err, fs.ErrNotExist):
+			t.log.printf("toolchain of %s: what the cache has is not used: %v", base.image, err)
 		}
 	}
 	return known, nil

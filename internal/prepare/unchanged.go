@@ -59,7 +59,8 @@ func (u *unchanged) find(ctx context.Context, p *plan.Plan, buildArgs []string) 
 	}
 	image, records, err := u.repositories()
 	if err != nil {
-		return err
+		u.log.printf("unchanged: not looked for: %v", err)
+		return nil
 	}
 	last := inputs.LastTag(records, image.Name(), u.config.Context, u.config.Dockerfile, u.config.Target)
 	// In most builds something has changed: asked for while this build's are read.
@@ -250,8 +251,9 @@ func patiently(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, askFor, fmt.Errorf("the registry took over %s", askFor))
 }
 
-// ask begins to look up a record, which answer waits for.
-func (u *unchanged) ask(ctx context.Context, tag name.Tag) (answer func() (*inputs.Record, error), forget func()) {
+// ask begins to look up a record. wait is for the answer, forget for whoever
+// does not want it any more.
+func (u *unchanged) ask(ctx context.Context, tag name.Tag) (wait func() (*inputs.Record, error), forget func()) {
 	ctx, cancel := patiently(ctx)
 	var record *inputs.Record
 	var err error
@@ -306,11 +308,11 @@ func changed(lastRecord func() (*inputs.Record, error), now *inputs.Record) erro
 	if err != nil {
 		return errors.New("nothing is known to have been built from these inputs")
 	}
-	inputs := now.Changed(last)
-	if more := len(inputs) - maxTold; more > 0 {
-		inputs = append(inputs[:maxTold], fmt.Sprintf("%d more", more))
+	parts := now.Changed(last)
+	if more := len(parts) - maxTold; more > 0 {
+		parts = append(parts[:maxTold], fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("changed since the build of %s, %s ago: %s", last.By, since(last.Built), strings.Join(inputs, "; "))
+	return fmt.Errorf("changed since the build of %s, %s ago: %s", last.By, since(last.Built), strings.Join(parts, "; "))
 }
 
 func since(t time.Time) time.Duration { return time.Since(t).Round(time.Second) }

@@ -5,10 +5,12 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -52,6 +54,9 @@ type Client struct {
 	insecure   []string
 	transports map[string]http.RoundTripper // by host, where it is not the default
 	retries    int
+
+	mu      sync.Mutex
+	pullers map[string]*remote.Puller // by host
 }
 
 // place is where a map or a mirror sends the requests for a registry.
@@ -62,6 +67,7 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		keychain:   o.Keychain,
 		places:     map[string][]place{},
+		pullers:    map[string]*remote.Puller{},
 		noFallback: o.NoFallback,
 		insecure:   o.Insecure,
 		retries:    o.Retries,
@@ -128,7 +134,11 @@ func (c *Client) Image(ctx context.Context, image string, platform v1.Platform) 
 	}
 	var failures []error
 	for _, source := range refs {
-		img, err := remote.Image(source, append(c.remoteOptions(ctx, source), remote.WithPlatform(platform))...)
+		var img v1.Image
+		err := c.pull(ctx, source, func(options ...remote.Option) (err error) {
+			img, err = remote.Image(source, append(options, remote.WithPlatform(platform))...)
+			return err
+		})
 		if err == nil {
 			return img, nil
 		}
@@ -206,6 +216,49 @@ func (c *Client) Push(ctx context.Context, tag name.Tag, img v1.Image, updates c
 		return explain(ref, "push", err)
 	}
 	return nil
+}
+
+// pull has request ask ref's registry with what the registry has granted before:
+// each grant takes two requests more. After a failure the next asks anew.
+func (c *Client) pull(ctx context.Context, ref name.Reference, request func(...remote.Option) error) error {
+	host := ref.Context().RegistryStr()
+	options := c.remoteOptions(ctx, ref)
+	for {
+		puller, err := c.puller(host, options)
+		if err != nil {
+			return err
+		}
+		err = request(append(options, remote.Reuse(puller))...)
+		if err == nil || absent(err) {
+			return err
+		}
+		c.forget(host, puller)
+		if ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+			return err
+		}
+		// It was another's request that asked for the grant, and was ended.
+	}
+}
+
+func (c *Client) puller(host string, options []remote.Option) (*remote.Puller, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if puller := c.pullers[host]; puller != nil {
+		return puller, nil
+	}
+	puller, err := remote.NewPuller(options...)
+	if err == nil {
+		c.pullers[host] = puller
+	}
+	return puller, err
+}
+
+func (c *Client) forget(host string, puller *remote.Puller) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pullers[host] == puller {
+		delete(c.pullers, host)
+	}
 }
 
 func (c *Client) remoteOptions(ctx context.Context, ref name.Reference) []remote.Option {

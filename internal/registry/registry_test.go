@@ -3,12 +3,14 @@ package registry_test
 import (
 	"errors"
 	"io"
+	"io/fs"
 	stdlog "log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -129,6 +131,54 @@ func TestImageComesFromMirrorsMapsOrTheRegistryItself(t *testing.T) {
 	want := "registry " + empty + " has no team/app:1 (404, NAME_UNKNOWN: Unknown name)"
 	if !errors.Is(err, registry.ErrRejected) || err.Error() != want {
 		t.Errorf("without fallback: got %v, want %s", err, want)
+	}
+}
+
+// What a registry has granted for one request holds for the next, and a failure
+// does not.
+func TestARegistryGrantsOnce(t *testing.T) {
+	t.Parallel()
+	handler := server.New(server.Logger(stdlog.New(io.Discard, "", 0)))
+	var asked atomic.Int32
+	var down atomic.Bool
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" {
+			asked.Add(1)
+			if down.Load() {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	image := strings.TrimPrefix(s.URL, "http://") + "/team/app:1"
+	digests := store(t, image, authn.Anonymous)
+	tag, err := name.NewTag(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	c := client(t, registry.Options{})
+	down.Store(true)
+	if _, err := c.Names(t.Context(), tag); err == nil {
+		t.Fatal("a registry that is down said what a tag names")
+	}
+	down.Store(false)
+	asked.Store(0)
+	for _, platform := range []v1.Platform{amd64, arm64} {
+		if got, err := digestOf(t, c, image, platform); err != nil || got != digests[platform.Architecture] {
+			t.Errorf("%s: got %s, %v", platform, got, err)
+		}
+	}
+	if _, err := c.Get(t.Context(), tag.Context().Tag("none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.Names(t.Context(), tag); err != nil {
+		t.Error(err)
+	}
+	if got := asked.Load(); got != 1 {
+		t.Errorf("it was asked for access %d times", got)
 	}
 }
 

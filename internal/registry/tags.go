@@ -35,7 +35,11 @@ func (c *Client) Get(ctx context.Context, ref name.Reference) (*remote.Descripto
 	if err != nil {
 		return nil, err
 	}
-	found, err := remote.Get(ref, c.remoteOptions(ctx, ref)...)
+	var found *remote.Descriptor
+	err = c.pull(ctx, ref, func(options ...remote.Option) (err error) {
+		found, err = remote.Get(ref, options...)
+		return err
+	})
 	switch {
 	case err == nil:
 		return found, nil
@@ -68,7 +72,11 @@ func (c *Client) Names(ctx context.Context, tag name.Tag) (v1.Hash, error) {
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	found, err := remote.Head(ref, c.remoteOptions(ctx, ref)...)
+	var found *v1.Descriptor
+	err = c.pull(ctx, ref, func(options ...remote.Option) (err error) {
+		found, err = remote.Head(ref, options...)
+		return err
+	})
 	switch {
 	case err == nil:
 		return found.Digest, nil
