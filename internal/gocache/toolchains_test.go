@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/gocache"
 )
@@ -319,6 +320,28 @@ func TestDamagedToolchainsAreFound(t *testing.T) {
 			}
 			onlyKept(t, toolchains, digest)
 		})
+	}
+}
+
+// Each begins at another place of the disk, where that is ext4's to choose.
+func TestToolchainsAreSpread(t *testing.T) {
+	t.Parallel()
+	toolchains, _ := keptGolang(t)
+	var system unix.Statfs_t
+	if err := unix.Statfs(string(toolchains), &system); err != nil {
+		t.Fatal(err)
+	}
+	if system.Type != unix.EXT4_SUPER_MAGIC {
+		return // they are kept all the same, and that is all there is to see
+	}
+	folder, err := os.Open(string(toolchains))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	const topDir = 0x20000 // lsattr shows it as T
+	if flags, err := unix.IoctlGetUint32(int(folder.Fd()), unix.FS_IOC_GETFLAGS); err != nil || flags&topDir == 0 {
+		t.Errorf("its flags are %#x, %v", flags, err)
 	}
 }
 
