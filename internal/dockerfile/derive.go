@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/pmezard/go-difflib/difflib"
@@ -117,7 +116,9 @@ func (f *File) Derive(ctx context.Context, o Options) (*Derived, error) {
 	if err != nil {
 		d.cancel()
 	}
-	d.asking.Wait()
+	for _, pin := range d.pins {
+		_, _ = pin()
+	}
 	return derived, err
 }
 
@@ -172,9 +173,8 @@ func (d *derivation) derive(ctx context.Context) (*Derived, error) {
 type derivation struct {
 	*graph
 	options Options
-	pins    map[imageKey]*answer
-	asking  sync.WaitGroup // for pins
-	cancel  func()         // only after an error: the layers of what Pin has found may be read in its context
+	pins    map[imageKey]func() (string, error)
+	cancel  func() // only after an error: the layers of what Pin has found may be read in its context
 	edits   []edit
 	changes []Change
 	edited  map[span]bool // places in the source that have an edit

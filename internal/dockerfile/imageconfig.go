@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/slipway-ci/slipway/internal/step"
 )
 
 // ImageConfig is what an image's configuration brings into a stage that is FROM it.
@@ -19,13 +21,6 @@ type ImageConfig struct {
 // imageKey is an image as Pin is asked for it.
 type imageKey struct{ image, platform string }
 
-// answer is Pin's, once it is done.
-type answer struct {
-	done chan struct{}
-	ref  string
-	err  error
-}
-
 func (d *derivation) imageKey(image, platform string) imageKey {
 	if platform == "" {
 		platform = d.options.Platform
@@ -35,27 +30,24 @@ func (d *derivation) imageKey(image, platform string) imageKey {
 
 // pinned is the reference to build from for an image.
 func (d *derivation) pinned(image, platform string) (string, error) {
-	pin := d.pins[d.imageKey(image, platform)]
-	<-pin.done
-	return pin.ref, pin.err
+	return d.pins[d.imageKey(image, platform)]()
 }
 
 // askForPins begins to ask for all images at once, as each may be far away. An
 // error is for the instruction that names the image.
 func (d *derivation) askForPins(ctx context.Context) {
-	d.pins = map[imageKey]*answer{}
+	d.pins = map[imageKey]func() (string, error){}
 	ask := func(image, platform string) {
-		key, pin := d.imageKey(image, platform), &answer{done: make(chan struct{})}
+		key := d.imageKey(image, platform)
 		if d.pins[key] != nil {
 			return
 		}
-		d.pins[key] = pin
-		d.asking.Go(func() {
-			defer close(pin.done)
-			pin.ref, pin.err = d.options.Pin(ctx, key.image, key.platform)
-			if pin.err == nil && !reference.MatchString(pin.ref) {
-				pin.err = fmt.Errorf("pinned to %q, which is no image reference", pin.ref)
+		d.pins[key] = step.Begin(func() (string, error) {
+			ref, err := d.options.Pin(ctx, key.image, key.platform)
+			if err == nil && !reference.MatchString(ref) {
+				err = fmt.Errorf("pinned to %q, which is no image reference", ref)
 			}
+			return ref, err
 		})
 	}
 	for _, n := range d.needed() {

@@ -259,7 +259,10 @@ func (b *bases) layers(needed []dockerfile.Base) ([]string, error) {
 // config is what an image brings along, by its reference as pin gave it. It is
 // what [dockerfile.Options].Config wants.
 func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, error) {
-	for _, one := range b.found {
+	b.mu.Lock()
+	found := slices.Clone(b.found) // others are still asked for
+	b.mu.Unlock()
+	for _, one := range found {
 		if !strings.HasSuffix(ref, "@"+one.digest.String()) {
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/gocache"
+	"github.com/slipway-ci/slipway/internal/inputs"
 	"github.com/slipway-ci/slipway/internal/kaniko"
 	"github.com/slipway-ci/slipway/internal/logins"
 	"github.com/slipway-ci/slipway/internal/modules"
@@ -58,8 +59,8 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	log := &log{out: stderr}
-	program := copyProgram(host.Executable, programFor(c))
-	defer program.wait() //nolint:errcheck // an error on the way was the first
+	program := step.Begin(func() (inputs.Input, error) { return copyProgram(host.Executable, programFor(c)) })
+	defer program() //nolint:errcheck // an error on the way was the first
 	naming, err := newNaming(c, host)
 	if err != nil {
 		return err
@@ -377,7 +378,7 @@ func lines(settings map[string]string) string {
 
 // leave writes what the later steps read; the plan, which they read first,
 // last.
-func leave(c *Config, program *program, source *source, derived *dockerfile.Derived, p *plan.Plan) error {
+func leave(c *Config, program func() (inputs.Input, error), source *source, derived *dockerfile.Derived, p *plan.Plan) error {
 	name := filepath.Join(c.Prepared, "Dockerfile")
 	if err := step.WriteFile(name, derived.Content, 0o644); err != nil {
 		return fmt.Errorf("write the derived Dockerfile: %w", err)
@@ -388,7 +389,7 @@ func leave(c *Config, program *program, source *source, derived *dockerfile.Deri
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
 	}
-	if _, err := program.wait(); err != nil {
+	if _, err := program(); err != nil {
 		return fmt.Errorf("copy this program for the build step: %w", err)
 	}
 	return p.Write(c.Prepared)

@@ -12,31 +12,9 @@ import (
 // programFor is where the build step finds this program.
 func programFor(c *Config) string { return filepath.Join(c.Prepared, "bin", "prepare") }
 
-// program is this program: copied for the build step, and an input of the image.
-// Its file is large, and is read once for both, beside all else.
-type program struct {
-	done  chan struct{}
-	input inputs.Input
-	err   error
-}
-
-// copyProgram begins to copy.
-func copyProgram(from, to string) *program {
-	p := &program{done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.input, p.err = copyFile(from, to)
-	}()
-	return p
-}
-
-// wait is for the end of the copy.
-func (p *program) wait() (inputs.Input, error) {
-	<-p.done
-	return p.input, p.err
-}
-
-func copyFile(from, to string) (inputs.Input, error) {
+// copyProgram copies this program for the build step, and is the input of the
+// image that it is: its file is large, and is read once for both.
+func copyProgram(from, to string) (inputs.Input, error) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return inputs.Input{}, err
 	}

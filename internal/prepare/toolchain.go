@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/gocache"
 	"github.com/slipway-ci/slipway/internal/plan"
+	"github.com/slipway-ci/slipway/internal/step"
 )
 
 // Where Go looks for settings that are neither in the environment nor the
@@ -39,39 +40,27 @@ type toolchain struct {
 	log     *log
 
 	mu    sync.Mutex
-	looks map[v1.Hash]*look
+	looks map[v1.Hash]func() (*gocache.Toolchain, error)
 }
 
-// look is one at what is known of a base image, and whether its toolchain is as
-// it was kept. That takes a while, so it is begun as soon as the image is known.
-type look struct {
-	done  chan struct{}
-	found *gocache.Toolchain
-	err   error
-}
-
-// look begins one.
+// look begins to find out what is known of a base image, and whether its
+// toolchain is as it was kept. That takes a while.
 func (t *toolchain) look(ctx context.Context, digest v1.Hash) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.store == "" || t.looks[digest] != nil {
 		return
 	}
-	one := &look{done: make(chan struct{})}
 	if t.looks == nil {
-		t.looks = map[v1.Hash]*look{}
+		t.looks = map[v1.Hash]func() (*gocache.Toolchain, error){}
 	}
-	t.looks[digest] = one
-	go func() {
-		defer close(one.done)
-		one.found, one.err = t.store.Look(ctx, digest)
-	}()
+	t.looks[digest] = step.Begin(func() (*gocache.Toolchain, error) { return t.store.Look(ctx, digest) })
 }
 
 // wait is for the end of all looks.
 func (t *toolchain) wait() {
-	for _, one := range t.looks {
-		<-one.done
+	for _, found := range t.looks {
+		_, _ = found()
 	}
 }
 
@@ -173,9 +162,7 @@ func (t *toolchain) recall(ctx context.Context) (map[v1.Hash]*gocache.Toolchain,
 		return known, nil
 	}
 	for _, base := range t.bases.found {
-		one := t.looks[base.digest]
-		<-one.done
-		found, err := one.found, one.err
+		found, err := t.looks[base.digest]()
 		if errors.Is(err, fs.ErrNotExist) {
 			found, err = t.store.Look(ctx, base.digest) // another build may have kept it meanwhile
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/kaniko"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
+	"github.com/slipway-ci/slipway/internal/step"
 )
 
 // askFor bounds the time that a registry may take to say what it knows of a
@@ -29,7 +30,7 @@ type unchanged struct {
 	config  *Config
 	host    Host
 	client  *registry.Client
-	program *program
+	program func() (inputs.Input, error) // as an input, once it is known
 	source  *source
 	derived *dockerfile.Derived
 	bases   *bases
@@ -216,7 +217,7 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 	if err := hashing.Wait(); err != nil {
 		return nil, err
 	}
-	program, err := u.program.wait()
+	program, err := u.program()
 	if err != nil {
 		return nil, err
 	}
@@ -255,14 +256,11 @@ func patiently(ctx context.Context) (context.Context, context.CancelFunc) {
 // does not want it any more.
 func (u *unchanged) ask(ctx context.Context, tag name.Tag) (wait func() (*inputs.Record, error), forget func()) {
 	ctx, cancel := patiently(ctx)
-	var record *inputs.Record
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		record, err = u.record(ctx, tag)
-	}()
-	return func() (*inputs.Record, error) { <-done; return record, err }, func() { cancel(); <-done }
+	wait = step.Begin(func() (*inputs.Record, error) { return u.record(ctx, tag) })
+	return wait, func() {
+		cancel()
+		_, _ = wait()
+	}
 }
 
 func (u *unchanged) record(ctx context.Context, tag name.Tag) (*inputs.Record, error) {
