@@ -36,7 +36,7 @@ type bases struct {
 	caches *caches            // whose kept says that store is the volume's
 	inUse  gocache.BaseImages // this run's: what kaniko reads, entries or links to the store's
 	log    *log
-	known  func(v1.Hash) // is told a digest as soon as it is known, by several goroutines
+	known  func(v1.Hash) // is told a digest as soon as it is known, one at a time
 
 	mu    sync.Mutex
 	found []*base
@@ -53,9 +53,9 @@ type base struct {
 
 // add keeps them in an order that does not depend on who answers first.
 func (b *bases) add(one *base) {
-	b.known(one.digest)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.known(one.digest)
 	at, _ := slices.BinarySearchFunc(b.found, one, func(a, b *base) int {
 		return cmp.Or(strings.Compare(a.image, b.image), strings.Compare(a.digest.String(), b.digest.String()))
 	})

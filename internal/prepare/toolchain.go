@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -38,16 +37,12 @@ type toolchain struct {
 	caches  *caches
 	store   gocache.Toolchains // "" where the volume cannot be used
 	log     *log
-
-	mu    sync.Mutex
-	looks map[v1.Hash]func() (*gocache.Toolchain, error)
+	looks   map[v1.Hash]func() (*gocache.Toolchain, error)
 }
 
 // look begins to find out what is known of a base image, and whether its
 // toolchain is as it was kept. That takes a while.
 func (t *toolchain) look(ctx context.Context, digest v1.Hash) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.store == "" || t.looks[digest] != nil {
 		return
 	}

@@ -248,6 +248,7 @@ func answer(err error) error {
 	return noAnswer{err}
 }
 
+// patiently bounds what a registry is asked.
 func patiently(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, askFor, fmt.Errorf("the registry took over %s", askFor))
 }

@@ -223,7 +223,7 @@ func (c *Client) Push(ctx context.Context, tag name.Tag, img v1.Image, updates c
 func (c *Client) pull(ctx context.Context, ref name.Reference, request func(...remote.Option) error) error {
 	host := ref.Context().RegistryStr()
 	options := c.remoteOptions(ctx, ref)
-	for {
+	for again := false; ; again = true {
 		puller, err := c.puller(host, options)
 		if err != nil {
 			return err
@@ -233,7 +233,7 @@ func (c *Client) pull(ctx context.Context, ref name.Reference, request func(...r
 			return err
 		}
 		c.forget(host, puller)
-		if ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+		if again || ctx.Err() != nil || !errors.Is(err, context.Canceled) {
 			return err
 		}
 		// It was another's request that asked for the grant, and was ended.
