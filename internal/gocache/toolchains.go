@@ -365,10 +365,8 @@ func checkTree(ctx context.Context, dir string, whole bool) error {
 			return nil
 		})
 	}
+	checks.Go(func() error { return checkBase(ctx, filepath.Join(dir, baseFolder), whole) })
 	if err := checks.Wait(); err != nil {
-		return err
-	}
-	if err := checkBase(ctx, filepath.Join(dir, baseFolder), whole); err != nil {
 		return err
 	}
 	if elsewhere {
