@@ -204,6 +204,15 @@ func identities(targets []*target) []identity {
 	return ids
 }
 
+// indices are those of a list, for [each].
+func indices[T any](list []T) []int {
+	all := make([]int, len(list))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
 // each calls do for all of list, some at a time, and returns its errors in the
 // list's order. After the first error none is begun where stop is set.
 func each[T any](list []T, stop bool, do func(T) error) error {

@@ -197,23 +197,14 @@ func controlledBy(object metav1.Object, owner types.UID) bool {
 // podReason logs what is wrong with a pod that is not ready and names the
 // cause.
 func (c *cluster) podReason(ctx context.Context, pod *corev1.Pod) (reason, bool) {
-	for _, condition := range pod.Status.Conditions {
-		switch {
-		case condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue:
-			return reason{}, false
-		case condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse:
-			c.warnings(ctx, pod.Namespace, pod.UID)
-			return reason{
-				fmt.Sprintf("pod %s cannot be scheduled: %s", pod.Name, condition.Message),
-				"lower its requests, mend its selectors and tolerations, or add a node",
-			}, true
-		}
+	if condition(pod, corev1.PodReady).Status == corev1.ConditionTrue {
+		return reason{}, false
 	}
 	warnings := c.warnings(ctx, pod.Namespace, pod.UID)
-	states := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
-	// A crash says more than the back-off after it, and both more than a probe.
-	slices.SortStableFunc(states, func(a, b corev1.ContainerStatus) int { return cmp.Compare(rank(a), rank(b)) })
-	for _, state := range states {
+	if why := unschedulable(pod); why != "" {
+		return reason{why, "lower its requests, mend its selectors and tolerations, or add a node"}, true
+	}
+	for _, state := range states(pod) {
 		if why, found := c.containerReason(ctx, pod, state, warnings); found {
 			return why, true
 		}
@@ -221,17 +212,131 @@ func (c *cluster) podReason(ctx context.Context, pod *corev1.Pod) (reason, bool)
 	return reason{}, false
 }
 
+// condition is the pod's one of a type, or an empty one.
+func condition(pod *corev1.Pod, kind corev1.PodConditionType) corev1.PodCondition {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == kind {
+			return condition
+		}
+	}
+	return corev1.PodCondition{}
+}
+
+// unschedulable says why a pod has no node; "" where it has one.
+func unschedulable(pod *corev1.Pod) string {
+	scheduled := condition(pod, corev1.PodScheduled)
+	if scheduled.Status != corev1.ConditionFalse {
+		return ""
+	}
+	return fmt.Sprintf("pod %s cannot be scheduled: %s", pod.Name, scheduled.Message)
+}
+
+// states are those of a pod's containers, what explains most first: a crash
+// says more than the back-off after it, and both more than a probe.
+func states(pod *corev1.Pod) []corev1.ContainerStatus {
+	all := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
+	slices.SortStableFunc(all, func(a, b corev1.ContainerStatus) int { return cmp.Compare(rank(a), rank(b)) })
+	return all
+}
+
 // rank orders container states by how much they explain.
 func rank(state corev1.ContainerStatus) int {
 	switch {
 	case state.State.Waiting != nil && state.State.Waiting.Reason != "PodInitializing" && state.State.Waiting.Reason != "ContainerCreating":
-		return 0
+		return rankKept
 	case state.State.Terminated != nil && state.State.Terminated.ExitCode != 0:
-		return 1
+		return rankEnded
 	case state.State.Running != nil:
-		return 2
+		return rankRuns
 	default:
-		return 3
+		return rankStarts
+	}
+}
+
+const (
+	rankKept   = iota // from starting
+	rankEnded         // by a failure
+	rankRuns          // but may not be ready
+	rankStarts        // or has ended as it should
+)
+
+// hint logs what keeps the pods of objects that are waited for: the status of a
+// Deployment does not say it, and it may be mended meanwhile. told are the hints
+// so far; what keeps several pods of an object, or one again, is told once.
+func (c *cluster) hint(ctx context.Context, waiting []pending, told map[string]bool) {
+	found := make([][]trouble, len(waiting))
+	_ = each(indices(waiting), true, func(i int) error {
+		pods, _, err := c.pods(ctx, waiting[i].after)
+		if err != nil {
+			return nil // explain says so, if it comes to that
+		}
+		for j := range pods {
+			if t, ok := troubleOf(&pods[j]); ok {
+				found[i] = append(found[i], t)
+			}
+		}
+		return nil
+	})
+	for i, troubles := range found {
+		object := called(waiting[i].object)
+		for _, t := range troubles {
+			if key := object + " " + t.kind; !told[key] {
+				told[key] = true
+				logf(c.log, "%s: %s", object, t.text)
+			}
+		}
+	}
+}
+
+// trouble is what keeps a pod from being ready.
+type trouble struct {
+	kind string // the same each time that it happens, and in each pod
+	text string
+}
+
+// troubleOf is a pod's, as far as its status says it; !ok if there is none, as
+// of one that starts or runs.
+func troubleOf(pod *corev1.Pod) (t trouble, ok bool) {
+	if why := unschedulable(pod); why != "" {
+		return trouble{"unschedulable", why}, true
+	}
+	all := states(pod)
+	if len(all) == 0 || rank(all[0]) > rankEnded {
+		return trouble{}, false
+	}
+	worst := all[0]
+	in := fmt.Sprintf("container %s of pod %s", worst.Name, pod.Name)
+	waiting, ended := worst.State.Waiting, cmp.Or(worst.State.Terminated, worst.LastTerminationState.Terminated)
+	if ended != nil && (waiting == nil || waiting.Reason == "CrashLoopBackOff") {
+		return trouble{fmt.Sprintf("%s %s %d", worst.Name, ended.Reason, ended.ExitCode), in + " " + howEnded(ended)}, true
+	}
+	kind, text := waiting.Reason, in+" waits: "+waiting.Reason
+	switch {
+	case isPull(waiting):
+		kind = "pull" // a failure and the back-off after it take turns
+	case waiting.Reason == "CrashLoopBackOff":
+		return trouble{worst.Name + " " + kind, text}, true // its message has how long, each time longer
+	}
+	if waiting.Message != "" {
+		text += ": " + firstLine(waiting.Message)
+	}
+	return trouble{worst.Name + " " + kind, text}, true
+}
+
+// isPull reports whether a container waits for its image.
+func isPull(waiting *corev1.ContainerStateWaiting) bool {
+	return strings.Contains(waiting.Reason, "Image") || waiting.Reason == "RegistryUnavailable"
+}
+
+// howEnded is how a container has ended.
+func howEnded(ended *corev1.ContainerStateTerminated) string {
+	switch ended.Reason {
+	case "OOMKilled":
+		return "is killed for using more memory than its limit"
+	case "StartError":
+		return "cannot be started: " + firstLine(ended.Message)
+	default:
+		return fmt.Sprintf("exits with code %d", ended.ExitCode)
 	}
 }
 
@@ -242,7 +347,7 @@ func (c *cluster) containerReason(ctx context.Context, pod *corev1.Pod, state co
 		ended = state.LastTerminationState.Terminated
 	}
 	switch waiting := state.State.Waiting; {
-	case waiting != nil && (strings.Contains(waiting.Reason, "Image") || waiting.Reason == "RegistryUnavailable"):
+	case waiting != nil && isPull(waiting):
 		why := waiting.Message
 		// A back-off's message says only that it backs off; the event has the cause.
 		for _, warning := range warnings {
@@ -258,15 +363,8 @@ func (c *cluster) containerReason(ctx context.Context, pod *corev1.Pod, state co
 		return reason{fmt.Sprintf("%s cannot be created: %s", in, waiting.Message), "create what it refers to, or mend the reference"}, true
 	case ended != nil && (ended.ExitCode != 0 || waiting != nil):
 		c.tail(ctx, pod, state, state.State.Terminated == nil)
-		how := fmt.Sprintf("exits with code %d", ended.ExitCode)
-		if ended.Reason == "OOMKilled" {
-			how = "is killed for using more memory than its limit"
-		}
-		if ended.Reason == "StartError" {
-			how = "cannot be started: " + firstLine(ended.Message)
-		}
 		return reason{
-			fmt.Sprintf("%s %s, restarted %d times", in, how, state.RestartCount),
+			fmt.Sprintf("%s %s, restarted %d times", in, howEnded(ended), state.RestartCount),
 			"its last lines are above",
 		}, true
 	case state.State.Running != nil && !state.Ready:

@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -67,5 +68,102 @@ func TestPodsOfAnyKind(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %q", manifest, got, err, want)
 		}
+	}
+}
+
+// TestTrouble: what keeps a pod is said, and nothing of one that is on its way.
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	waiting := func(reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+	ended := func(code int32, reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
+	}
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	for name, tc := range map[string]struct {
+		status corev1.PodStatus
+		want   string
+	}{
+		"nothing known": {corev1.PodStatus{}, ""},
+		"no node": {
+			corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/1 nodes are available"}}},
+			"pod p cannot be scheduled: 0/1 nodes are available",
+		},
+		"created": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "app", State: waiting("ContainerCreating", "")}}}, ""},
+		"runs":    {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "app", State: running}}}, ""},
+		"runs again": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", State: running, LastTerminationState: ended(1, "Error", "")},
+		}}, ""},
+		"init is done": {corev1.PodStatus{
+			InitContainerStatuses: []corev1.ContainerStatus{{Name: "init", State: ended(0, "Completed", "")}},
+			ContainerStatuses:     []corev1.ContainerStatus{{Name: "app", State: running}},
+		}, ""},
+		"backs off": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", RestartCount: 3, State: waiting("CrashLoopBackOff", "back-off 40s"), LastTerminationState: ended(2, "Error", "")},
+		}}, "container app of pod p exits with code 2"},
+		"has just crashed": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", State: ended(2, "Error", "")},
+		}}, "container app of pod p exits with code 2"},
+		"has no such program": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", State: waiting("CrashLoopBackOff", "back-off 10s"), LastTerminationState: ended(128, "StartError", "exec: no such file\nmore")},
+		}}, "container app of pod p cannot be started: exec: no such file"},
+		"out of memory": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", State: waiting("CrashLoopBackOff", "back-off 10s"), LastTerminationState: ended(137, "OOMKilled", "")},
+		}}, "container app of pod p is killed for using more memory than its limit"},
+		"no image, beside one that runs": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", State: running}, {Name: "other", State: waiting("ImagePullBackOff", `Back-off pulling image "x"`)},
+		}}, `container other of pod p waits: ImagePullBackOff: Back-off pulling image "x"`},
+		"backs off, nobody knows why": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", State: waiting("CrashLoopBackOff", "back-off 10s")},
+		}}, "container app of pod p waits: CrashLoopBackOff"},
+		"no word": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "app", State: waiting("CreateContainerError", "")}}}, "container app of pod p waits: CreateContainerError"},
+		"no image any more": {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "app", State: waiting("ErrImagePull", "not found"), LastTerminationState: ended(1, "Error", "")},
+		}}, "container app of pod p waits: ErrImagePull: not found"},
+	} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Status: tc.status}
+		if got, ok := troubleOf(pod); got.text != tc.want || ok != (tc.want != "") {
+			t.Errorf("%s: %q, %t, want %q", name, got.text, ok, tc.want)
+		}
+	}
+}
+
+// TestHintsOnce: what keeps pods is told once, whatever the words and the pod,
+// and pods that cannot be read are no reason to stop waiting.
+func TestHintsOnce(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	asked := 0
+	c := connected(t.Context(), t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/pods") {
+			asked++
+		}
+		if asked == 1 {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		reason, message := "ErrImagePull", fmt.Sprintf("from port %d: not found", asked)
+		if asked%2 == 1 {
+			reason, message = "ImagePullBackOff", "backing off"
+		}
+		_ = json.NewEncoder(w).Encode(&corev1.PodList{Items: []corev1.Pod{{ // the client says what it got
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("p", asked), OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(&metav1.ObjectMeta{Name: "feed", UID: "feed"}, schema.GroupVersionKind{Kind: "StatefulSet"}),
+			}},
+			Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
+				Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
+			}}},
+		}}})
+	}, &mask{log: &log})
+	object := parse(t, "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: feed, namespace: feed, uid: feed}\n"+
+		"spec: {selector: {matchLabels: {app: feed}}, template: {spec: {containers: []}}}\n")
+	left, told := []pending{{target: &target{object: object, after: object}}}, map[string]bool{}
+	for range 4 {
+		c.hint(t.Context(), left, told)
+	}
+	if want := "statefulset.apps/feed: container app of pod p2 waits: ErrImagePull: from port 2: not found\n"; log.String() != want {
+		t.Errorf("%q, want %q", log.String(), want)
 	}
 }

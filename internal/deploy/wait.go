@@ -19,9 +19,9 @@ import (
 // Reading needs no more rights than applying does; watching would.
 var pollDelays = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.2, Cap: time.Second, Steps: 100}
 
-// heldInterval is how often a run that waits asks whether a newer one has taken
-// over.
-const heldInterval = 5 * time.Second
+// askInterval is how often a run that waits asks whether a newer one has taken
+// over, and what keeps the pods.
+const askInterval = 5 * time.Second
 
 // pending is an object that is not ready.
 type pending struct {
@@ -79,12 +79,13 @@ func (d *deployment) wait(ctx context.Context, applied []*target) ([]pending, er
 	if len(left) == 0 {
 		return nil, nil
 	}
-	asked := time.Now()
+	asked, told := time.Now(), map[string]bool{}
 	err := pollDelays.DelayFunc().Until(ctx, false, true, func(ctx context.Context) (bool, error) {
-		if time.Since(asked) >= heldInterval {
+		if time.Since(asked) >= askInterval {
 			if err := d.held(ctx); err != nil {
 				return false, err
 			}
+			d.hint(ctx, left, told)
 			asked = time.Now()
 		}
 		still, err := d.poll(ctx, left)
@@ -118,11 +119,7 @@ func notReady(t *target) bool {
 // poll reads what is left once.
 func (d *deployment) poll(ctx context.Context, left []pending) (still []pending, err error) {
 	looks := make([]*pending, len(left)) // nil for what is ready
-	indices := make([]int, len(left))
-	for i := range left {
-		indices[i] = i
-	}
-	err = each(indices, true, func(i int) error {
+	err = each(indices(left), true, func(i int) error {
 		p, ready, err := d.ask(ctx, left[i].target)
 		if err == nil && !ready {
 			looks[i] = &p
