@@ -206,13 +206,15 @@ func (f *fetch) find(ctx context.Context, remote *git.Remote) (plumbing.Referenc
 	return "", step.BadInput(fmt.Errorf("the remote has no branch or tag %q (param revision): a commit is given by all of its 40 digits", f.config.Revision))
 }
 
-func (f *fetch) fetchSpec(ctx context.Context, remote *git.Remote, spec config.RefSpec, depth int) error {
+func (f *fetch) fetchSpec(ctx context.Context, remote *git.Remote, spec config.RefSpec, depth int) (err error) {
+	progress := newProgress(f.log)
+	defer func() { err = errors.Join(err, progress.flush()) }()
 	options := git.FetchOptions{
 		RefSpecs: []config.RefSpec{spec},
 		Depth:    depth,
 		Auth:     f.login(f.config.URL),
 		Tags:     git.NoTags,
-		Progress: f.log,
+		Progress: progress,
 	}
 	if depth == 0 {
 		options.Tags = git.AllTags
