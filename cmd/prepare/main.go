@@ -23,7 +23,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
-	if err != nil && !errors.Is(err, kaniko.ErrFailed) { // kaniko has the last word
+	if err != nil && !errors.Is(err, kaniko.ErrFailed) { // it has been said why
 		fmt.Fprintf(os.Stderr, "prepare: %v\n", err)
 	}
 	os.Exit(step.ExitCode(err))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -193,6 +194,61 @@ func TestPush(t *testing.T) {
 				t.Errorf("the registry has %v, %v", pushed, err)
 			}
 		})
+	}
+}
+
+// TestTimes: what a build's seconds went to, as the build step has left it and
+// this step knows of itself and the waits between.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	b := newBuilt(t, serve(t, nil)+"/feed-agg")
+	started := time.Now().Add(-20 * time.Second)
+	left := plan.Times{
+		Began: started.Add(1200 * time.Millisecond), Ended: started.Add(11 * time.Second),
+		Base: 500 * time.Millisecond, Copy: 40 * time.Millisecond, Snapshot: 800 * time.Millisecond, Image: 300 * time.Millisecond,
+		Runs: []plan.RunTime{{Line: 3, Took: 3 * time.Second}, {Line: 5, Took: 200 * time.Millisecond}, {Took: 700 * time.Millisecond}, {Line: 9, Took: 600 * time.Millisecond}, {Line: 11, Took: 200 * time.Millisecond}, {Line: 12, Took: time.Second}},
+	}
+	content, err := json.Marshal(left)
+	must(t, err)
+	b.replan(t, func(p *plan.Plan) { p.Started, p.Times = started, b.path("go/times.json") })
+	must(t, os.Chtimes(b.path("prepared/plan.json"), time.Time{}, started.Add(time.Second)))
+
+	b.write(t, "go/times.json", string(content))
+	stderr := b.mustRun(t)
+	told := "time: prepare 1.0 s, base images 0.5 s, RUN (line 3) 3.0 s, RUN 0.7 s, RUN (line 9) 0.6 s, RUN (line 12) 1.0 s, other RUNs 0.4 s, " +
+		"snapshots 0.8 s, image 0.3 s, the rest of the build step 2.5 s, "
+	if !strings.Contains(stderr, told) || !strings.Contains(stderr, "between steps ") {
+		t.Errorf("%s\nwant %s", stderr, told)
+	}
+	var report struct {
+		Seconds float64
+		Times   map[string]float64
+	}
+	must(t, json.Unmarshal([]byte(b.results(t)["build-report"]), &report))
+	var sum float64
+	for _, part := range report.Times {
+		sum += part
+	}
+	if report.Times["run"] != 5.7 || report.Times["copy"] != 0 || report.Times["waits"] < 8 || math.Abs(sum-report.Seconds) > 0.5 {
+		t.Errorf("%+v is %.1f in all", report, sum)
+	}
+
+	for wrong, why := range map[string]string{
+		``:                     "left cannot be read",
+		`{"copy":-1}`:          "left cannot be true",
+		`{"copy":90000000000}`: "left cannot be true",
+		`{"runs":[{"took":9223372036854775807},{"took":9223372036854775807}]}`: "left cannot be true",
+		`{}`: "times are not in order",
+		`{"began":"2000-01-01T00:00:00Z","ended":"2000-01-01T00:00:01Z"}`: "times are not in order",
+	} {
+		b.write(t, "go/times.json", wrong)
+		if stderr := b.mustRun(t); !strings.Contains(stderr, "time: what it went to is not known: ") || !strings.Contains(stderr, why) {
+			t.Errorf("%s: %s", wrong, stderr)
+		}
+	}
+	must(t, os.Remove(b.path("go/times.json")))
+	if stderr := b.mustRun(t); !strings.Contains(stderr, "time: what it went to is not known: the build step left nothing about it\n") {
+		t.Error(stderr)
 	}
 }
 

@@ -90,25 +90,39 @@ func (r *untilLastByte) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// close writes the count, if there is one, where the step push reads it. All
-// who could write to the pipe have ended.
-func (a *account) close(p *plan.Plan) error {
+// close returns the count; !ok if there is none. All who could write to the pipe
+// have ended.
+func (a *account) close() (count gocache.Compiled, ok bool, err error) {
 	defer a.pipe.Close()
 	if err := a.pipe.SetDeadline(time.Now().Add(grace)); err != nil {
-		return err
+		return count, false, err
 	}
 	if _, err := a.pipe.Write([]byte{lastByte}); err != nil {
-		return err
+		return count, false, err
 	}
-	count, ok := <-a.count
-	if !ok {
-		return nil
+	count, ok = <-a.count
+	return count, ok, nil
+}
+
+// leave writes the count, if there is one, where the step push reads it.
+func (a *account) leave(p *plan.Plan) error {
+	count, ok, err := a.close()
+	if err != nil || !ok {
+		return err
 	}
 	content, err := json.Marshal(count)
 	if err != nil {
 		return err
 	}
-	return step.WriteFile(p.Compiled, content, 0o644)
+	return leave(p.Compiled, content)
+}
+
+// leave writes a file for the step push.
+func leave(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return step.WriteFile(path, content, 0o644)
 }
 
 // countModules leaves the number of modules that came into the module cache
@@ -119,7 +133,7 @@ func countModules(p *plan.Plan, stderr io.Writer) {
 	}
 	count, err := gocache.Downloaded(p.Modules, p.Started)
 	if err == nil {
-		err = errors.Join(os.MkdirAll(filepath.Dir(p.Downloaded), 0o755), step.WriteFile(p.Downloaded, strconv.AppendInt(nil, int64(count), 10), 0o644))
+		err = leave(p.Downloaded, strconv.AppendInt(nil, int64(count), 10))
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "how many modules were downloaded is not known: %v\n", err)

@@ -112,8 +112,21 @@ func (caches *caches) full(p *plan.Plan) bool {
 	return true
 }
 
+// kept says for a person what a failed build leaves to the next; "" for nothing.
+func (caches *caches) kept(p *plan.Plan, account *account) string {
+	if account == nil {
+		return ""
+	}
+	count, ok, err := account.close()
+	if err != nil || !ok || count.Compiled == 0 || caches == nil || !caches.KeepsCompiled ||
+		!slices.ContainsFunc(p.Links, func(link plan.Link) bool { return link.Target == caches.GoBuild }) {
+		return ""
+	}
+	return fmt.Sprintf("; compiled so far and kept for the next build: %d packages", count.Compiled)
+}
+
 // end lets go of the caches, and says how they are, unless the build failed:
-// then kaniko has the last word. Nothing of it fails the build.
+// then others have the last word. Nothing of it fails the build.
 func (caches *caches) end(ctx context.Context, failed error) {
 	if caches == nil {
 		return

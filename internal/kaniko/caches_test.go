@@ -79,12 +79,12 @@ func TestRunGoesOnWithoutAFullVolume(t *testing.T) {
 }
 
 // The step takes over what prepare has held, says how the caches are, and
-// leaves a failed build's last word to kaniko.
+// leaves the last word to why a build failed.
 func TestRunTakesOverTheCaches(t *testing.T) {
 	t.Parallel()
 	for behaviour, wantLast := range map[string]string{
-		"succeed":       "caches: go-build ",
-		"compile error": "./main.go:7:2: undefined: x",
+		"succeed": "caches: go-build ",
+		"a RUN":   "Dockerfile:7: RUN go build -o /app .: failed after ",
 	} {
 		t.Run(behaviour, func(t *testing.T) {
 			t.Parallel()
@@ -99,6 +99,7 @@ func TestRunTakesOverTheCaches(t *testing.T) {
 			}
 			late := filepath.Join(volume, "go-mod")
 			cmd, stderr := newStep(t, behaviour, func(p *plan.Plan) {
+				p.Dockerfile, p.Runs = "Dockerfile", []plan.Run{{Line: 7, Text: "go build -o /app ."}}
 				p.Cache = &plan.Cache{
 					Volume: volume, GoBuild: held.Path(), GoMod: late,
 					Holds: []string{held.Path(), late}, Leases: []string{lease},

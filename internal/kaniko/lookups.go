@@ -2,7 +2,6 @@ package kaniko
 
 import (
 	"encoding/json"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -11,32 +10,17 @@ import (
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
-// lookups passes a log on, and notes the keys for which kaniko says that it
-// looks into its layer cache.
-type lookups struct {
-	out  io.Writer
-	line []byte // the start of one
-	keys map[string]bool
-}
+// lookups are the keys for which kaniko says that it looks into its layer
+// cache.
+type lookups struct{ keys map[string]bool }
 
 // lookup is what kaniko says (pkg/cache/cache.go, RetrieveLayer).
 var lookup = regexp.MustCompile(`Checking for cached layer oci:\S+:([0-9a-f]{64})\.\.\.`)
 
-// maxLine is more than the line of a lookup has.
-const maxLine = 4096
-
-func (l *lookups) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b == '\n' {
-			if match := lookup.FindSubmatch(l.line); match != nil {
-				l.keys[string(match[1])] = true
-			}
-			l.line = l.line[:0]
-		} else if len(l.line) < maxLine {
-			l.line = append(l.line, b)
-		}
+func (l *lookups) see(line []byte) {
+	if match := lookup.FindSubmatch(line); match != nil {
+		l.keys[string(match[1])] = true
 	}
-	return l.out.Write(p)
 }
 
 // leave says what kaniko looked up, for the step push. Where it said nothing,

@@ -15,11 +15,12 @@ func TestLookupsAreNoted(t *testing.T) {
 	a, b := strings.Repeat("a", 64), strings.Repeat("b", 64)
 	log := "\x1b[36mINFO\x1b[0m[0001] Checking for cached layer oci:/slipway-built/layers/layer:" + a + "...\n" +
 		"Checking for cached layer oci:/slipway-built/layers/layer:short...\n" +
-		strings.Repeat("x", 10_000) + "\nChecking for cached layer oci:/x:" + b + "...\nno newline"
+		strings.Repeat("x", 2*maxLine) + "\nChecking for cached layer oci:/x:" + b + "...\nno newline"
 	var out bytes.Buffer
-	seen := &lookups{out: &out, keys: map[string]bool{}}
+	seen := &lookups{keys: map[string]bool{}}
+	through := &lines{out: &out, see: seen.see}
 	for i := 0; i < len(log); i += 7 { // as pipes cut it
-		if _, err := seen.Write([]byte(log[i:min(i+7, len(log))])); err != nil {
+		if _, err := through.Write([]byte(log[i:min(i+7, len(log))])); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -27,6 +27,9 @@ func TestTheUsersOwnErrorIsTheLastWord(t *testing.T) {
 		"the start of the verdict":        {"error buil", "error buil"},
 		"almost the verdict":              {"error building imagery\nx\n", "error building imagery\nx\n"},
 		"in the middle of a line":         {"an " + verdict, "an " + verdict},
+		"kaniko's colours":                {"\x1b[36mINFO\x1b[0m[0001] x\n\x1b[31mERRO\x1b[0m[0001] y\n", "INFO[0001] x\nERRO[0001] y\n"},
+		"a command's colours":             {"\x1b[31mFAIL\x1b[0m: x\n\x1b[36mINFO\nx", "\x1b[31mFAIL\x1b[0m: x\n\x1b[36mINFO\nx"},
+		"the start of a colour":           {"\x1b[36mIN", "\x1b[36mIN"},
 		"empty lines":                     {"\n\nerror\n", "\n\nerror\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

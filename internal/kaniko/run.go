@@ -32,7 +32,7 @@ type Config struct {
 	TerminationLog string `env:"TERMINATION_LOG, required"` // what Tekton's entrypoint says of the step is added there
 }
 
-// ErrFailed is returned when kaniko failed and has said why.
+// ErrFailed is returned when kaniko failed, and it has been said why.
 var ErrFailed = errors.New("kaniko failed; the reason is above")
 
 // grace is how long kaniko has to end when the step is told to.
@@ -45,6 +45,7 @@ const grace = time.Second
 // The executor removes the root file system it runs in: only ever run it in a
 // container of its own.
 func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) error {
+	began := time.Now()
 	var config Config
 	if err := step.Load(ctx, &config, env); err != nil {
 		return err
@@ -73,29 +74,45 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	for _, problem := range setUp(p) {
 		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
 	}
-	seen := &lookups{out: stderr, keys: map[string]bool{}}
-	err = execute(ctx, config.Executor, p.Args, p.Env, stdout, seen)
+	attempt := func(args []string) (*output, error) {
+		said := newOutput(p, began, stderr)
+		return said, execute(ctx, config.Executor, args, p.Env, stdout, said)
+	}
+	said, err := attempt(p.Args)
 	if errors.Is(err, ErrFailed) && ctx.Err() == nil && caches.full(p) {
-		seen = &lookups{out: stderr, keys: map[string]bool{}}
 		// In the same container, which has what is left of the first time.
-		err = execute(ctx, config.Executor, append(slices.Clone(p.Args), "--pre-cleanup"), p.Env, stdout, seen)
+		said, err = attempt(append(slices.Clone(p.Args), "--pre-cleanup"))
+	}
+	var why string
+	switch {
+	case err == nil:
+		said.progress.begin(nil)
+	case errors.Is(err, ErrFailed):
+		why = said.progress.failure(said.final)
 	}
 	forgetWords(config.TerminationLog, stderr)
 	if err == nil {
 		countModules(p, stderr) // while the cache is held
 	}
 	caches.end(ctx, err)
+	switch {
+	case why != "":
+		fmt.Fprintln(stderr, why+caches.kept(p, account))
+	case errors.Is(err, ErrFailed) && commandFailed.MatchString(said.final):
+		fmt.Fprint(stderr, said.final) // better than nothing
+	}
 	if err != nil {
 		return err
 	}
-	if err := seen.leave(p.Layers); err != nil {
+	if err := said.lookups.leave(p.Layers); err != nil {
 		fmt.Fprintf(stderr, "which cached layers were used is not known: %v\n", err)
 	}
 	if account != nil {
-		if err := account.close(p); err != nil {
+		if err := account.leave(p); err != nil {
 			fmt.Fprintf(stderr, "what go commands compiled is not known: %v\n", err)
 		}
 	}
+	said.progress.begin(&said.progress.times.Image)
 	if p.Reproducible {
 		if err := forgetTimes(p); err != nil {
 			return fmt.Errorf("take the times out of the image: %w", err)
@@ -108,6 +125,9 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		if err := makeReadable(string(p.Layers.Folder)); err != nil {
 			fmt.Fprintf(stderr, "the layer cache keeps nothing of this build: %v\n", err)
 		}
+	}
+	if err := said.progress.leave(); err != nil {
+		fmt.Fprintf(stderr, "what the build's time went to is not known: %v\n", err)
 	}
 	return nil
 }
@@ -188,7 +208,7 @@ func makeFile(file plan.File) error {
 	return step.WriteFile(file.Path, []byte(file.Content), 0o644)
 }
 
-func execute(ctx context.Context, executor string, args []string, env map[string]string, stdout, stderr io.Writer) error {
+func execute(ctx context.Context, executor string, args []string, env map[string]string, stdout io.Writer, said *output) error {
 	// A child's death signal fires when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -219,11 +239,10 @@ func execute(ctx context.Context, executor string, args []string, env map[string
 	if err := errors.Join(cmd.Start(), writer.Close()); err != nil {
 		return step.BadInput(fmt.Errorf("start kaniko: %w; is the image of the param kaniko-image one of kaniko's?", err))
 	}
-	filtered := &lastWord{out: stderr}
 	copied := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(filtered, reader)
-		copied <- errors.Join(err, filtered.Close())
+		_, err := io.Copy(said, reader)
+		copied <- errors.Join(err, said.Close())
 	}()
 	err = cmd.Wait()
 	killRest()

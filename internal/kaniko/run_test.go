@@ -3,6 +3,7 @@ package kaniko_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,6 +56,11 @@ func fakeExecutor(behaviour string) int {
 			return 1
 		}
 		return 0
+	case "a RUN after go commands":
+		if code := fakeExecutor("go commands"); code != 0 {
+			return code
+		}
+		return fakeExecutor("a RUN")
 	case "go commands":
 		// More than a pipe holds.
 		var graph strings.Builder
@@ -68,6 +75,13 @@ func fakeExecutor(behaviour string) int {
 			}
 		}
 		return fakeExecutor("succeed")
+	case "a RUN and more":
+		fmt.Fprintln(os.Stderr, "\x1b[36mINFO\x1b[0m[0000] RUN go build -o /app .\n\x1b[36mINFO\x1b[0m[0000] Running: [go]")
+		fmt.Fprintln(os.Stderr, "\x1b[36mINFO\x1b[0m[0000] Taking snapshot of full filesystem...")
+		return fakeExecutor("succeed")
+	case "a RUN":
+		fmt.Fprintln(os.Stderr, "\x1b[36mINFO\x1b[0m[0000] RUN go build -o /app .\n\x1b[36mINFO\x1b[0m[0000] Running: [go]")
+		return fakeExecutor("compile error")
 	case "compile error":
 		fmt.Fprintln(os.Stderr, "./main.go:7:2: undefined: x")
 		fmt.Fprintln(os.Stderr, "error building image: error building stage: failed to execute command: waiting for process to exit: exit status 2")
@@ -243,6 +257,55 @@ func TestRunCountsWhatAllGoCommandsCompiled(t *testing.T) {
 	}
 }
 
+func TestRunSaysWhatItsTimeWentTo(t *testing.T) {
+	t.Parallel()
+	for behaviour, want := range map[string]int{"a RUN and more": 1, "succeed": 0} {
+		var left string
+		cmd, stderr := newStep(t, behaviour, func(p *plan.Plan) {
+			p.Times = filepath.Join(filepath.Dir(p.Layout), "go/times.json")
+			left = p.Times
+		})
+		before := time.Now()
+		if _, err := cmd.Output(); err != nil {
+			t.Fatalf("%s, %v", stderr, err)
+		}
+		var times plan.Times
+		content, err := os.ReadFile(left)
+		if err := errors.Join(err, json.Unmarshal(content, &times)); err != nil {
+			t.Fatal(err)
+		}
+		if times.Began.Before(before) || times.Ended.Before(times.Began) || len(times.Runs) != want || want > 0 && times.Runs[0].Took <= 0 {
+			t.Errorf("%s: %s", behaviour, content)
+		}
+	}
+}
+
+// TestRunSaysWhatIsKept: what a failed build has compiled, if the next will find
+// it.
+func TestRunSaysWhatIsKept(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		behaviour string
+		keeps     bool
+		want      string
+	}{
+		"kept":             {"a RUN after go commands", true, "exit status 2; compiled so far and kept for the next build: 2 packages\n"},
+		"kept nowhere":     {"a RUN after go commands", false, "exit status 2\n"},
+		"nothing compiled": {"a RUN", true, "exit status 2\n"},
+	} {
+		goBuild := t.TempDir()
+		cmd, stderr := newStep(t, tc.behaviour, func(p *plan.Plan) {
+			p.Env["ACTION_GRAPH"] = p.ActionGraph
+			p.Dockerfile, p.Cache = "Dockerfile", &plan.Cache{Volume: filepath.Dir(goBuild), GoBuild: goBuild, KeepsCompiled: tc.keeps}
+			p.Links = []plan.Link{{Path: filepath.Join(filepath.Dir(p.Layout), "go-build"), Target: goBuild}}
+		})
+		_ = cmd.Run()
+		if !strings.HasSuffix(stderr.String(), tc.want) {
+			t.Errorf("%s: %q, want %q at its end", name, stderr, tc.want)
+		}
+	}
+}
+
 func TestRunCountsModules(t *testing.T) {
 	t.Parallel()
 	goMod := t.TempDir()
@@ -347,21 +410,29 @@ func TestRunGoesOnWithoutACacheThatCannotBeSetUp(t *testing.T) {
 	}
 }
 
+var seconds = regexp.MustCompile(`\d+\.\d s`)
+
 func TestRunFailures(t *testing.T) {
 	t.Parallel()
 	for behaviour, tc := range map[string]struct {
 		code int
 		last string
 	}{
-		"compile error": {step.ExitFailed, "./main.go:7:2: undefined: x\n"},
-		"killed":        {step.ExitFailed, "kaniko was ended by a signal (signal: killed): if it was killed, the step's memory was most likely used up; raise its limit, or that of the node\n"},
+		// Better than nothing, where kaniko has not said which RUN it was.
+		"compile error": {step.ExitFailed, "./main.go:7:2: undefined: x\nerror building image: error building stage: failed to execute command: waiting for process to exit: exit status 2\n"},
+		"a RUN": {step.ExitFailed, "INFO[0000] RUN go build -o /app .\nINFO[0000] Running: [go]\n./main.go:7:2: undefined: x\n" +
+			"Dockerfile:7: RUN go build -o /app .: failed after <time>, exit status 2\n"},
+		"killed": {step.ExitFailed, "kaniko was ended by a signal (signal: killed): if it was killed, the step's memory was most likely used up; raise its limit, or that of the node\n"},
 	} {
 		t.Run(behaviour, func(t *testing.T) {
 			t.Parallel()
-			cmd, stderr := newStep(t, behaviour, nil)
+			cmd, stderr := newStep(t, behaviour, func(p *plan.Plan) {
+				p.Dockerfile, p.Runs = "Dockerfile", []plan.Run{{Line: 7, Text: "go build -o /app ."}}
+			})
 			_, err := cmd.Output()
-			if code := cmd.ProcessState.ExitCode(); code != tc.code || stderr.String() != tc.last {
-				t.Errorf("exit code %d (%v), stderr %q, want %d, %q", code, err, stderr, tc.code, tc.last)
+			said := seconds.ReplaceAllString(stderr.String(), "<time>")
+			if code := cmd.ProcessState.ExitCode(); code != tc.code || said != tc.last {
+				t.Errorf("exit code %d (%v), stderr %q, want %d, %q", code, err, said, tc.code, tc.last)
 			}
 		})
 	}

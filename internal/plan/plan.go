@@ -20,6 +20,9 @@ import (
 type Plan struct {
 	// Started is when prepare started; a build's time counts from here.
 	Started time.Time `json:"started"`
+	// Written is when it ended, as far as the plan can know: the time of the
+	// file that Read has read.
+	Written time.Time `json:"-"`
 
 	// Tags are what the image is called in its repository, besides the tag
 	// that the param image may have.
@@ -37,6 +40,11 @@ type Plan struct {
 	// (RUN instructions do not see it).
 	Args []string          `json:"args"`
 	Env  map[string]string `json:"env"`
+
+	// Dockerfile is the user's, as they call it, and Runs are those of its RUN
+	// instructions that the build needs, in the file's order.
+	Dockerfile string `json:"dockerfile"`
+	Runs       []Run  `json:"runs,omitempty"`
 
 	// What is set up in kaniko's container before it starts, for RUN
 	// instructions to find. kaniko is told to ignore these paths, so none of
@@ -80,6 +88,16 @@ type Plan struct {
 	// Anything can write to both.
 	Modules    string `json:"modules,omitempty"`
 	Downloaded string `json:"downloaded"`
+
+	// Times is a file for what the build step's time went to, as [Times].
+	// Anything can write to it.
+	Times string `json:"times"`
+}
+
+// Run is a RUN instruction.
+type Run struct {
+	Line int    `json:"line"` // in the user's Dockerfile
+	Text string `json:"text"` // without RUN and its flags, on one line
 }
 
 // Layers is kaniko's layer cache.
@@ -116,6 +134,8 @@ type Cache struct {
 	Repository string `json:"repository,omitempty"` // whose build it is
 	GoBuild    string `json:"goBuild,omitempty"`    // the volume's GOCACHE; "" where it is not used
 	GoMod      string `json:"goMod,omitempty"`      // and its GOMODCACHE
+
+	KeepsCompiled bool `json:"keepsCompiled,omitempty"` // all go commands of the build keep in GoBuild what they compile
 
 	Holds  []string `json:"holds,omitempty"`  // folders that must stay while the build lasts
 	Leases []string `json:"leases,omitempty"` // files that keep them until the build step does
@@ -162,7 +182,8 @@ func (p *Plan) Write(dir string) error {
 
 // Read takes the plan from the folder dir.
 func Read(dir string) (*Plan, error) {
-	content, err := os.ReadFile(filepath.Join(dir, fileName))
+	path := filepath.Join(dir, fileName)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the plan that the step prepare leaves: %w", err)
 	}
@@ -170,7 +191,12 @@ func Read(dir string) (*Plan, error) {
 	decoder.DisallowUnknownFields()
 	var p Plan
 	if err := decoder.Decode(&p); err != nil {
-		return nil, fmt.Errorf("read the plan %s: %w; are all steps of one release?", filepath.Join(dir, fileName), err)
+		return nil, fmt.Errorf("read the plan %s: %w; are all steps of one release?", path, err)
 	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the plan that the step prepare leaves: %w", err)
+	}
+	p.Written = info.ModTime()
 	return &p, nil
 }

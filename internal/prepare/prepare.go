@@ -189,7 +189,9 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if p.BaseLayers, err = bases.layers(derived.Bases); err != nil {
 		return err
 	}
-	p.Cache = caches.handOver(c)
+	if p.Cache = caches.handOver(c); p.Cache != nil {
+		p.Cache.KeepsCompiled = p.Cache.GoBuild != "" && len(derived.Escapes) == 0
+	}
 	for _, note := range derived.Escapes {
 		log.unused = append(log.unused, source.name+":"+note.String())
 	}
@@ -284,6 +286,11 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		ActionGraph:  filepath.Join(c.Built, "go", "actions"),
 		Compiled:     filepath.Join(c.Built, "go", "compiled.json"),
 		Downloaded:   filepath.Join(c.Built, "go", "downloaded.json"),
+		Dockerfile:   source.name,
+		Times:        filepath.Join(c.Built, "times.json"),
+	}
+	for _, run := range derived.Runs() {
+		p.Runs = append(p.Runs, plan.Run(run))
 	}
 	p.Files = []plan.File{
 		{Path: filepath.Join(goTelemetry[0], "mode"), Content: "off\n"},

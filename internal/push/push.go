@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -56,6 +55,8 @@ type Config struct {
 type Report struct {
 	// Seconds from prepare's start until the image was where it should be.
 	Seconds float64 `json:"seconds"`
+	// Times is what they went to; nil where that is not known.
+	Times *Times `json:"times,omitempty"`
 	// Packages that go commands of the build compiled, and that they took
 	// from their cache.
 	Compiled *int `json:"compiled"`
@@ -84,6 +85,7 @@ const progressEvery = 5 * time.Second
 // Run pushes the image that the build step left, and then writes the results.
 // args are the array params, as [step.Arrays] reads them.
 func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.Writer) (err error) {
+	began := time.Now()
 	// Whatever happens: what this step can read when it ends may be published.
 	if left, ok := env.Lookup("LOGINS_PATH"); ok {
 		defer func() { err = errors.Join(err, logins.Folder(left).Delete()) }()
@@ -181,7 +183,16 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if err != nil {
 		return err
 	}
-	report.Seconds = math.Round(time.Since(p.Started).Seconds()*10) / 10
+	now := time.Now()
+	report.Seconds = rounded(now.Sub(p.Started))
+	if p.Unchanged == nil {
+		if spent, err := readTimes(p, began, now); err == nil {
+			report.Times = spent.seconds()
+			fmt.Fprintf(stderr, "time: %s\n", spent)
+		} else {
+			fmt.Fprintf(stderr, "time: what it went to is not known: %v\n", err)
+		}
+	}
 	tell(stderr, &report, p)
 	if c.Push {
 		for _, result := range []struct{ path, value string }{
@@ -219,7 +230,7 @@ const maxReason = 300
 
 // encode is the report as JSON, of at most [step.MaxReport] bytes.
 func (r *Report) encode() (string, error) {
-	for limit := maxReason; ; limit /= 2 {
+	for limit := maxReason; ; limit = limit * 7 / 8 {
 		short := *r
 		short.NoToolchain, short.Unused = shortened(r.NoToolchain, limit), nil
 		for _, why := range r.Unused {

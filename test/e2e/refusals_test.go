@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ func TestBadInput(t *testing.T) {
 			task, step string
 			code       int32
 			says       string
+			shows      string // a line above that
 			pushed     bool
 		}{
 			"no Dockerfile": {
@@ -51,7 +53,8 @@ func TestBadInput(t *testing.T) {
 					a.write(t, "Dockerfile", "FROM golang:alpine\nWORKDIR /src\nCOPY . .\nRUN go build -o /bin/page\n")
 				},
 				task: "build", step: "build", code: step.ExitFailed,
-				says: "./main.go:3:15: undefined: serve",
+				says:  "Dockerfile:4: RUN go build -o /bin/page: failed after … s, exit status 1…",
+				shows: "./main.go:3:15: undefined: serve",
 			},
 			"a registry that refuses the push": {
 				run: func(run *v1.PipelineRun) {
@@ -114,6 +117,9 @@ func TestBadInput(t *testing.T) {
 				}
 				run := a.start(t, changes...).end(t)
 				says(t, run, tc.task, tc.step, tc.code, tc.says)
+				if tc.shows != "" && !slices.Contains(run.Log, tc.step+": "+tc.shows) {
+					t.Errorf("the log has no line %q", tc.shows)
+				}
 				if !tc.pushed {
 					notBuilt(t, run)
 				} else if run.Result("build", "IMAGE_DIGEST") == "" {
@@ -134,6 +140,8 @@ func TestBadInput(t *testing.T) {
 		says(t, r.end(t), "deploy", "deploy", step.ExitNotReady,
 			"deploy: deployment.apps/page in namespace "+s.namespace+" is not ready after …s: container page of pod page-… exits with code 7, restarted … times; its last lines are above")
 		r.reaches(t, "| the engine is on fire")
+		// While it is waited for.
+		r.reaches(t, "deployment.apps/page: container page of pod ")
 		a.answers(t, "/", "the first page")
 
 		// What went wrong is no obstacle to what comes next.

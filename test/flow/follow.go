@@ -28,6 +28,8 @@ const pollEvery = 200 * time.Millisecond
 type Report struct {
 	// Seconds is from prepare's start to the digest in the registry.
 	Seconds float64 `json:"seconds"`
+	// Times is what they went to, in seconds; nil is not known.
+	Times map[string]float64 `json:"times"`
 	// Compiled and Cached count packages; nil is not known.
 	Compiled *int `json:"compiled"`
 	Cached   *int `json:"cached"`
@@ -236,7 +238,7 @@ func (f *follower) stream(ctx context.Context, pod, container, label string) {
 }
 
 // colour is what a program writes to a terminal to colour its words; a log file
-// and a test's message are none (kaniko writes it all the same).
+// and a test's message are none (skaffold's kaniko writes it all the same).
 var colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 // say keeps a line of a step's log, and shows it with the time since the run
