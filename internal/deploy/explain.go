@@ -266,10 +266,7 @@ const (
 func (c *cluster) hint(ctx context.Context, waiting []pending, told map[string]bool) {
 	found := make([][]trouble, len(waiting))
 	_ = each(indices(waiting), true, func(i int) error {
-		pods, _, err := c.pods(ctx, waiting[i].after)
-		if err != nil {
-			return nil // explain says so, if it comes to that
-		}
+		pods, _, _ := c.pods(ctx, waiting[i].after) // explain says that they cannot be read, if it comes to that
 		for j := range pods {
 			if t, ok := troubleOf(&pods[j]); ok {
 				found[i] = append(found[i], t)
