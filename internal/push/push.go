@@ -185,13 +185,11 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	}
 	now := time.Now()
 	report.Seconds = rounded(now.Sub(p.Started))
-	if p.Unchanged == nil {
-		if spent, err := readTimes(p, began, now); err == nil {
-			report.Times = spent.seconds()
-			fmt.Fprintf(stderr, "time: %s\n", spent)
-		} else {
-			fmt.Fprintf(stderr, "time: what it went to is not known: %v\n", err)
-		}
+	if spent, err := readTimes(p, began, now); err == nil {
+		report.Times = spent.seconds()
+		fmt.Fprintf(stderr, "time: %s\n", spent)
+	} else {
+		fmt.Fprintf(stderr, "time: what it went to is not known: %v\n", err)
 	}
 	tell(stderr, &report, p)
 	if c.Push {

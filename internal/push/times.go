@@ -38,14 +38,19 @@ type spent struct {
 const maxRunsTold = 4
 
 // readTimes reads what the build step left. A RUN may have written it: it is
-// believed as far as it can be true.
+// believed as far as it can be true. Where nothing is built, the step has nothing
+// to leave.
 func readTimes(p *plan.Plan, push, now time.Time) (*spent, error) {
+	// A file's time is that of the kernel's last tick.
+	s := spent{prepare: max(p.Written.Sub(p.Started), 0), push: now.Sub(push)}
+	if p.Unchanged != nil {
+		s.waits = max(push.Sub(p.Written), 0)
+		return &s, nil
+	}
 	content, err := readLeft(p.Times)
 	if err != nil {
 		return nil, errors.New("the build step left nothing about it")
 	}
-	// A file's time is that of the kernel's last tick.
-	s := spent{prepare: max(p.Written.Sub(p.Started), 0), push: now.Sub(push)}
 	if err := json.Unmarshal(content, &s.Times); err != nil {
 		return nil, errors.New("what the build step left cannot be read")
 	}

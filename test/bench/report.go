@@ -169,7 +169,7 @@ func (r *results) compared() string {
 			compared++
 		}
 	}
-	return fmt.Sprintf("Of %d runs that went well, %d built a source that another contender built as well: the same\nprogram, to the byte.\n", good, compared)
+	return fmt.Sprintf("Of %d runs of one app that went well, %d built a source that another contender built as well: the same\nprogram, to the byte.\n", good, compared)
 }
 
 // losses lists what cost others less than it costs Slipway. The floor is no contender.
