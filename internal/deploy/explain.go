@@ -303,21 +303,24 @@ func troubleOf(pod *corev1.Pod) (t trouble, ok bool) {
 	}
 	worst := all[0]
 	in := fmt.Sprintf("container %s of pod %s", worst.Name, pod.Name)
-	waiting, ended := worst.State.Waiting, cmp.Or(worst.State.Terminated, worst.LastTerminationState.Terminated)
-	if ended != nil && (waiting == nil || waiting.Reason == "CrashLoopBackOff") {
+	waiting, ended := worst.State.Waiting, lastEnd(worst)
+	backsOff := waiting != nil && waiting.Reason == "CrashLoopBackOff"
+	if ended != nil && (waiting == nil || backsOff) {
 		return trouble{fmt.Sprintf("%s %s %d", worst.Name, ended.Reason, ended.ExitCode), in + " " + howEnded(ended)}, true
 	}
 	kind, text := waiting.Reason, in+" waits: "+waiting.Reason
-	switch {
-	case isPull(waiting):
+	if isPull(waiting) {
 		kind = "pull" // a failure and the back-off after it take turns
-	case waiting.Reason == "CrashLoopBackOff":
-		return trouble{worst.Name + " " + kind, text}, true // its message has how long, each time longer
 	}
-	if waiting.Message != "" {
+	if waiting.Message != "" && !backsOff { // that says how long, each time longer
 		text += ": " + firstLine(waiting.Message)
 	}
 	return trouble{worst.Name + " " + kind, text}, true
+}
+
+// lastEnd is how a container ended last; nil if it never has.
+func lastEnd(state corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	return cmp.Or(state.State.Terminated, state.LastTerminationState.Terminated)
 }
 
 // isPull reports whether a container waits for its image.
@@ -339,10 +342,7 @@ func howEnded(ended *corev1.ContainerStateTerminated) string {
 
 func (c *cluster) containerReason(ctx context.Context, pod *corev1.Pod, state corev1.ContainerStatus, warnings []string) (reason, bool) {
 	in := fmt.Sprintf("container %s of pod %s", state.Name, pod.Name)
-	ended := state.State.Terminated
-	if ended == nil {
-		ended = state.LastTerminationState.Terminated
-	}
+	ended := lastEnd(state)
 	switch waiting := state.State.Waiting; {
 	case waiting != nil && isPull(waiting):
 		why := waiting.Message

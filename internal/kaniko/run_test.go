@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// aRun is what kaniko says before the command of a RUN.
+const aRun = "\x1b[36mINFO\x1b[0m[0000] RUN go build -o /app .\n\x1b[36mINFO\x1b[0m[0000] Running: [go]"
+
 func fakeExecutor(behaviour string) int {
 	switch behaviour {
 	case "succeed":
@@ -76,11 +79,11 @@ func fakeExecutor(behaviour string) int {
 		}
 		return fakeExecutor("succeed")
 	case "a RUN and more":
-		fmt.Fprintln(os.Stderr, "\x1b[36mINFO\x1b[0m[0000] RUN go build -o /app .\n\x1b[36mINFO\x1b[0m[0000] Running: [go]")
+		fmt.Fprintln(os.Stderr, aRun)
 		fmt.Fprintln(os.Stderr, "\x1b[36mINFO\x1b[0m[0000] Taking snapshot of full filesystem...")
 		return fakeExecutor("succeed")
 	case "a RUN":
-		fmt.Fprintln(os.Stderr, "\x1b[36mINFO\x1b[0m[0000] RUN go build -o /app .\n\x1b[36mINFO\x1b[0m[0000] Running: [go]")
+		fmt.Fprintln(os.Stderr, aRun)
 		return fakeExecutor("compile error")
 	case "compile error":
 		fmt.Fprintln(os.Stderr, "./main.go:7:2: undefined: x")

@@ -9,7 +9,7 @@ type Times struct {
 	Ended time.Time `json:"ended"`
 
 	Base     time.Duration `json:"base,omitempty"`     // unpacking base images and cached layers, and removing them between stages
-	Copy     time.Duration `json:"copy,omitempty"`     // COPY and ADD
+	Copy     time.Duration `json:"copy,omitempty"`     // COPY and ADD, and keeping what a later stage copies
 	Snapshot time.Duration `json:"snapshot,omitempty"` // looking for what has changed, packing it, and writing the image
 	Image    time.Duration `json:"image,omitempty"`    // taking the times out of the image, and handing it over
 	Runs     []RunTime     `json:"runs,omitempty"`     // in the order in which they ran

@@ -18,7 +18,7 @@ import (
 type Times struct {
 	Prepare  float64 `json:"prepare"`  // the step
 	Base     float64 `json:"base"`     // unpacking base images and cached layers, and removing them between stages
-	Copy     float64 `json:"copy"`     // COPY and ADD
+	Copy     float64 `json:"copy"`     // COPY and ADD, and keeping what a later stage copies
 	Run      float64 `json:"run"`      // RUN
 	Snapshot float64 `json:"snapshot"` // looking for what has changed, packing it, and writing the image
 	Image    float64 `json:"image"`    // taking the times out of the image, and handing it over

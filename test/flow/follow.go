@@ -28,8 +28,6 @@ const pollEvery = 200 * time.Millisecond
 type Report struct {
 	// Seconds is from prepare's start to the digest in the registry.
 	Seconds float64 `json:"seconds"`
-	// Times is what they went to, in seconds; nil is not known.
-	Times map[string]float64 `json:"times"`
 	// Compiled and Cached count packages; nil is not known.
 	Compiled *int `json:"compiled"`
 	Cached   *int `json:"cached"`
