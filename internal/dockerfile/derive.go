@@ -81,6 +81,15 @@ type Derived struct {
 	derivation *derivation
 }
 
+// ErrorAt returns what was found at a line of the derived Dockerfile as an error
+// at the line of the source; 0 is for no line.
+func (d *Derived) ErrorAt(line int, problem string) *Error {
+	if lines := d.sourceLines(); line > 0 && line <= len(lines) {
+		line = lines[line-1]
+	}
+	return &Error{Name: d.name, Line: line, Problem: problem}
+}
+
 // Change is one place where the derived Dockerfile differs.
 type Change struct {
 	Line int    // in the source

@@ -23,7 +23,6 @@ type Options struct {
 	CacheRun, CacheCopy bool   // layers of which instructions it has
 
 	BuildArgs   []string // "KEY=VALUE"
-	Labels      []string // "KEY=VALUE"
 	Secrets     []string // "id=ID,src=FILE"
 	IgnorePaths []string // neither written, scanned nor deleted
 
@@ -52,7 +51,7 @@ type Options struct {
 var planned = []string{
 	"bucket", "build-arg", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
 	"cleanup", "context", "context-sub-path", "custom-platform", "customPlatform", "destination", "dockerfile", "dryrun",
-	"force", "git", "kaniko-dir", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context", "secret",
+	"force", "git", "kaniko-dir", "label", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context", "secret",
 	"reproducible", "tar-path", "tarPath", "target",
 }
 
@@ -121,7 +120,6 @@ func Args(o Options) ([]string, error) {
 		values []string
 	}{
 		{"build-arg", o.BuildArgs},
-		{"label", o.Labels},
 		{"secret", o.Secrets},
 		{"ignore-path", o.IgnorePaths},
 		{"registry-mirror", o.RegistryMirrors},

@@ -41,10 +41,14 @@ type Plan struct {
 	Args []string          `json:"args"`
 	Env  map[string]string `json:"env"`
 
-	// Dockerfile is the user's, as they call it, and Runs are those of its RUN
-	// instructions that the build needs, in the file's order.
+	// Dockerfile is the user's, as they call it, and Runs are the instructions of
+	// it that are a RUN to kaniko, in the file's order.
 	Dockerfile string `json:"dockerfile"`
 	Runs       []Run  `json:"runs,omitempty"`
+
+	// ImageConfig is the image's configuration, by the OCI image specification,
+	// but for rootfs, history and time, which push adds.
+	ImageConfig json.RawMessage `json:"imageConfig,omitempty"`
 
 	// What is set up in kaniko's container before it starts, for RUN
 	// instructions to find. kaniko is told to ignore these paths, so none of
@@ -94,10 +98,22 @@ type Plan struct {
 	Times string `json:"times"`
 }
 
-// Run is a RUN instruction.
+// Run is an instruction that is a RUN to kaniko.
 type Run struct {
 	Line int    `json:"line"` // in the user's Dockerfile
-	Text string `json:"text"` // without RUN and its flags, on one line
+	Text string `json:"text"` // on one line; of a RUN without that word and its flags
+	// As is what kaniko's Dockerfile has after RUN and its flags.
+	As string `json:"as"`
+	// Copies says that it is a COPY or an ADD, or keeps what a later one copies.
+	Copies bool `json:"copies,omitempty"`
+}
+
+// String is the instruction for a person, "RUN go build".
+func (r Run) String() string {
+	if r.Copies {
+		return r.Text
+	}
+	return "RUN " + r.Text
 }
 
 // Layers is kaniko's layer cache.

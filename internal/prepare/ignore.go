@@ -15,6 +15,7 @@ import (
 // ignore is a .dockerignore, as Docker reads it.
 type ignore struct {
 	name     string // in the source workspace
+	content  []byte
 	patterns []string
 	lines    []int // of each pattern
 }
@@ -22,7 +23,7 @@ type ignore struct {
 // parseIgnore reads a .dockerignore. What is wrong with it is a
 // [dockerfile.Error]: kaniko would copy everything then.
 func parseIgnore(name string, content []byte) (*ignore, error) {
-	f := &ignore{name: name}
+	f := &ignore{name: name, content: content}
 	line := 0
 	for text := range bytes.Lines(content) {
 		line++

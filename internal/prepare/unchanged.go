@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/inputs"
 	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/operation"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -33,6 +34,7 @@ type unchanged struct {
 	program func() (inputs.Input, error) // as an input, once it is known
 	source  *source
 	derived *dockerfile.Derived
+	converted *converted
 	bases   *bases
 	secrets secrets
 	log     *log
@@ -163,6 +165,11 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 		{Kind: inputs.Repository, Value: image.Name()},
 		{Kind: inputs.Option, Name: "reproducible", Value: fmt.Sprint(p.Reproducible)},
 	}
+	operations, err := operation.Encode(u.converted.Operations)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, inputs.Input{Kind: inputs.Operations, Value: operations}, inputs.Input{Kind: inputs.Config, Value: string(u.converted.config)})
 	values := map[string]string{} // of an arg that is given twice the last counts
 	for _, arg := range buildArgs {
 		if name, value, _ := strings.Cut(arg, "="); u.derived.Takes(name) {

