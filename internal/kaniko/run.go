@@ -113,10 +113,8 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		}
 	}
 	said.progress.begin(&said.progress.times.Image)
-	if p.Reproducible {
-		if err := forgetTimes(p); err != nil {
-			return fmt.Errorf("take the times out of the image: %w", err)
-		}
+	if err := rewriteLayers(p); err != nil {
+		return fmt.Errorf("write the image's new layers: %w", err)
 	}
 	if err := makeReadable(p.Layout); err != nil {
 		return fmt.Errorf("hand the image over to the step push: %w", err)

@@ -321,7 +321,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	if p.Layers != nil {
 		layerCache = p.Layers.Folder.Flag()
 	}
-	p.Recompress = p.Reproducible && p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
+	p.Recompress = p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
 	if p.Args, err = kaniko.Args(kaniko.Options{
 		Dockerfile:                  filepath.Join(c.Prepared, "Dockerfile"),
 		Context:                     source.context,

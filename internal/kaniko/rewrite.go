@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -35,13 +36,17 @@ const (
 	maxGzipBlocks = 4
 )
 
-// forgetTimes makes the one image of the plan's layout the same for the same
-// content: its new layers' files and its config lose their times.
+// rewriteLayers writes the new layers of the one image of the plan's layout anew,
+// with headers as Docker writes them: the name that a hard link leads to is
+// relative, without which newer versions of Docker refuse the image
+// (https://github.com/moby/go-archive/issues/99). In a reproducible build files
+// and configuration lose their times too, so that the same content is the same
+// image.
 //
-// kaniko's --reproducible does the same by compressing each layer again, the
-// base image's too: that takes longer the larger the base is, and makes layers
-// that no registry has.
-func forgetTimes(p *plan.Plan) error {
+// kaniko's --reproducible does that by compressing each layer again, the base
+// image's too: that takes longer the larger the base is, and makes layers that
+// no registry has.
+func rewriteLayers(p *plan.Plan) error {
 	layout, blobs := p.Layout, filepath.Join(p.Layout, "blobs", "sha256")
 	level := pgzip.BestSpeed
 	if given, err := strconv.Atoi(p.Compression); err == nil {
@@ -78,7 +83,7 @@ func forgetTimes(p *plan.Plan) error {
 		}
 		was := layer.Digest
 		if _, ok := done[was]; !ok {
-			diffID, err := forgetLayerTimes(blobs, layer, level, p.Recompress)
+			diffID, err := rewriteLayer(blobs, layer, level, p)
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", was, err)
 			}
@@ -86,7 +91,9 @@ func forgetTimes(p *plan.Plan) error {
 		}
 		*layer, config.RootFS.DiffIDs[i] = done[was].layer, done[was].diffID
 	}
-	config.Created = v1.Time{Time: epoch}
+	if p.Reproducible {
+		config.Created = v1.Time{Time: epoch}
+	}
 	var err error
 	if manifest.Config.Digest, manifest.Config.Size, err = writeJSON(blobs, &config); err != nil {
 		return err
@@ -102,8 +109,8 @@ func forgetTimes(p *plan.Plan) error {
 	return os.WriteFile(filepath.Join(layout, "index.json"), content, 0o644)
 }
 
-// forgetLayerTimes writes a layer anew, and returns the digest of its tar.
-func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int, recompress bool) (v1.Hash, error) {
+// rewriteLayer writes a layer anew, and returns the digest of its tar.
+func rewriteLayer(blobs string, layer *v1.Descriptor, level int, p *plan.Plan) (v1.Hash, error) {
 	old := filepath.Join(blobs, layer.Digest.Hex)
 	source, err := os.Open(old)
 	if err != nil {
@@ -122,14 +129,14 @@ func forgetLayerTimes(blobs string, layer *v1.Descriptor, level int, recompress 
 		return v1.Hash{}, err
 	}
 	defer in.Close()
-	if recompress && layer.MediaType == types.OCILayerZStd {
+	if p.Recompress && layer.MediaType == types.OCILayerZStd {
 		layer.MediaType = types.OCILayer
 	}
 	out, err := compress(layer.MediaType, io.MultiWriter(file, compressed), level)
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	if err := copyWithoutTimes(io.MultiWriter(out, plain), in); err != nil {
+	if err := rewriteTar(io.MultiWriter(out, plain), in, !p.Reproducible); err != nil {
 		return v1.Hash{}, err
 	}
 	if err := errors.Join(out.Close(), file.Close()); err != nil {
@@ -177,7 +184,7 @@ func compress(mediaType types.MediaType, out io.Writer, level int) (io.WriteClos
 	return writer, writer.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0), maxGzipBlocks))
 }
 
-func copyWithoutTimes(to io.Writer, from io.Reader) error {
+func rewriteTar(to io.Writer, from io.Reader, withTimes bool) error {
 	in, out := tar.NewReader(from), tar.NewWriter(to)
 	for {
 		header, err := in.Next()
@@ -187,7 +194,13 @@ func copyWithoutTimes(to io.Writer, from io.Reader) error {
 		if err != nil {
 			return err
 		}
-		header.ModTime, header.AccessTime, header.ChangeTime = epoch, time.Time{}, time.Time{}
+		if header.Typeflag == tar.TypeLink {
+			header.Linkname = strings.TrimLeft(header.Linkname, "/")
+		}
+		if !withTimes {
+			header.ModTime = epoch
+		}
+		header.AccessTime, header.ChangeTime = time.Time{}, time.Time{}
 		header.Format = tar.FormatPAX
 		if err := out.WriteHeader(header); err != nil {
 			return err

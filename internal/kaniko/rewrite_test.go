@@ -99,7 +99,7 @@ func onlyImage(t *testing.T, dir string) v1.Image {
 // withoutTimes is the image of a plan once its times are forgotten: a valid one.
 func withoutTimes(t *testing.T, p *plan.Plan) (v1.Image, v1.Hash) {
 	t.Helper()
-	if err := forgetTimes(p); err != nil {
+	if err := rewriteLayers(p); err != nil {
 		t.Fatal(err)
 	}
 	img := onlyImage(t, p.Layout)
@@ -177,7 +177,7 @@ func TestTimesInZstandardLayersAreForgotten(t *testing.T) {
 	t.Parallel()
 	base := layerAt(t, "base", time.Now())
 	p := builtAt(t, time.Now(), base, tarball.WithCompression("zstd"), tarball.WithMediaType(types.OCILayerZStd))
-	if err := forgetTimes(p); err != nil {
+	if err := rewriteLayers(p); err != nil {
 		t.Fatal(err)
 	}
 	layers, err := onlyImage(t, p.Layout).Layers()
