@@ -12,6 +12,7 @@ import (
 // transfer is a COPY or an ADD, with its variables and quotes resolved.
 type transfer struct {
 	from     *tree
+	stage    *stage // that it is from, or nil
 	sources  []string
 	docs     []string // names of heredocs
 	dest     string   // absolute; a slash at its end means a folder
