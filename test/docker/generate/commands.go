@@ -123,7 +123,7 @@ func (s *stage) busy(p string) bool {
 func (g *generator) movable(s *stage) string {
 	var found []string
 	for _, p := range s.own(Regular, Folder, Symlink) {
-		if s.mayMove(p) && !s.busy(p) && p != "/home" && p != "/out" && g.allowed(s, path.Dir(p)+"/x") {
+		if s.mayMove(p) && !s.busy(p) && p != "/home" && p != "/out" && g.allowed(s, p) {
 			found = append(found, p)
 		}
 	}

@@ -211,7 +211,7 @@ func (g *generator) spelled(p string, from *tree, fromContext bool) string {
 
 // copyFlags chooses owner, mode, and the rest.
 func (g *generator) copyFlags(s *stage, i *Instruction, x *transfer, fromContext bool) {
-	if g.chance(0.18) {
+	if _, added := s.users["svc"]; g.chance(0.18) || added && g.chance(0.3) {
 		owners := []string{"1000", "1000:1000", "0:0", "1234:5678", "65532:65532"}
 		if s.shell {
 			owners = append(owners, "nobody", "root:root")
@@ -220,7 +220,7 @@ func (g *generator) copyFlags(s *stage, i *Instruction, x *transfer, fromContext
 			owners = append(owners, "app", "app:app", "app:docker", "app", "1000:docker", ":docker")
 		}
 		if _, ok := s.users["svc"]; ok {
-			owners = append(owners, "svc", "svc:svc")
+			owners = []string{"svc", "svc:svc", "svc"}
 		}
 		owner := pick(g, owners...)
 		a := s.account(owner)

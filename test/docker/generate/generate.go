@@ -74,15 +74,15 @@ func (g *generator) makeStages() {
 	case p < 0.62:
 		stages = 2
 	}
-	// From 4 to 14 instructions, the FROMs among them; most often 8 or so.
+	// From 4 to 14 instructions, the FROMs among them; most often 9 or so.
 	total := 4 + g.r.IntN(6) + g.r.IntN(6)
-	left := max(total-stages, stages)
+	left := max(total-stages, stages+1)
 	for n := range stages {
-		share := left / (stages - n)
-		if n < stages-1 && share > 1 {
-			share = 1 + g.r.IntN(2*share-1)
+		share := left
+		if n < stages-1 {
+			share = 1 + g.r.IntN(max(2*left/(stages-n)-1, 1))
+			share = min(share, left-(stages-n)) // the last one has two or more
 		}
-		share = min(share, left-(stages-n-1))
 		left -= share
 		g.stage(n, n == stages-1, share)
 	}
@@ -122,11 +122,11 @@ func (g *generator) set(s *stage, name string, words ...string) {
 
 // instruction writes one more. The last of an image tend to say what is run.
 func (g *generator) instruction(s *stage, left int) {
-	if s.final && left <= 2 && !s.entry && g.chance(0.7) {
-		g.command(s, pick(g, "ENTRYPOINT", "CMD", "CMD"))
+	if s.final && left <= 2 && g.unused(s) && g.chance(0.8) && g.copy(s, false, true) {
 		return
 	}
-	if s.final && left == 1 && g.unused(s) && g.chance(0.9) && g.copy(s, false, true) {
+	if s.final && left <= 2 && !s.entry && g.chance(0.7) {
+		g.command(s, pick(g, "ENTRYPOINT", "CMD", "CMD"))
 		return
 	}
 	run, add := 0.0, 4.0

@@ -76,7 +76,7 @@ func (g *generator) fields(s *stage, kind, target string, more ...string) string
 	key := pick(g, "target", "target", "target", "dst", "destination")
 	value := target
 	for _, v := range s.vars {
-		if v.path && v.value != "" && strings.HasPrefix(target, v.value) && g.chance(0.3) {
+		if v.path && v.value != "" && strings.HasPrefix(target, v.value) && g.chance(0.6) {
 			value = "${" + v.name + "}" + target[len(v.value):]
 			break
 		}
@@ -93,6 +93,16 @@ func (g *generator) fields(s *stage, kind, target string, more ...string) string
 	return "--mount=" + strings.Join(all, ",")
 }
 
+// varied is p, or a path of a variable, which fields will write by its name.
+func (g *generator) varied(s *stage, p string) string {
+	for _, v := range s.vars {
+		if v.path && path.IsAbs(v.value) && g.chance(0.4) {
+			return path.Join(v.value, pick(g, "in", "cache", "tmp"))
+		}
+	}
+	return p
+}
+
 // fits tells whether a mount of that kind can be put at an absolute path.
 func (g *generator) fits(s *stage, p string, kind Kind) bool {
 	if !g.allowed(s, p) || p == "/" || p == "/tmp" || p == "/out" {
@@ -104,7 +114,7 @@ func (g *generator) fits(s *stage, p string, kind Kind) bool {
 
 func (g *generator) bind(s *stage, m *mount) bool {
 	from, more := g.context, []string{}
-	if s.number > 0 && g.chance(0.55) {
+	if s.number > 0 && g.chance(0.65) {
 		e := g.stages[g.r.IntN(s.number)]
 		name := e.name
 		if name == "" || g.chance(0.1) {
@@ -128,7 +138,7 @@ func (g *generator) bind(s *stage, m *mount) bool {
 	if source == "" && from != g.context {
 		return false
 	}
-	written := pick(g, "/src", "/mnt/in", "/app/mounted", "/in")
+	written := g.varied(s, pick(g, "/src", "/mnt/in", "/app/mounted", "/in"))
 	if kind == Folder && g.chance(0.25) {
 		written = pick(g, ".", "here", "/app")
 	}
@@ -173,7 +183,7 @@ func (g *generator) spelledSource(p string) string {
 }
 
 func (g *generator) cacheMount(s *stage, m *mount) bool {
-	written := pick(g, "/root/.cache/go-build", "/go/pkg/mod", "/cache", "/var/cache/app", "/app/.cache", "cache")
+	written := g.varied(s, pick(g, "/root/.cache/go-build", "/go/pkg/mod", "/cache", "/var/cache/app", "/app/.cache", "cache"))
 	m.target = path.Join(s.dir, written)
 	if path.IsAbs(written) {
 		m.target = written
@@ -206,7 +216,7 @@ func (g *generator) cacheMount(s *stage, m *mount) bool {
 }
 
 func (g *generator) tmpfs(s *stage, m *mount) bool {
-	written := pick(g, "/scratch", "/app/tmp", "/var/tmp/x", "/data")
+	written := g.varied(s, pick(g, "/scratch", "/app/tmp", "/var/tmp/x", "/data"))
 	m.target = written
 	if !g.fits(s, m.target, Folder) {
 		return false

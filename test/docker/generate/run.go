@@ -140,10 +140,6 @@ const allButOurs = "env | grep -v -e ^HOSTNAME= -e ^SHLVL= -e ^_= -e ^PWD= -e ^O
 
 // look writes to a file something that a command sees.
 func (g *generator) look(s *stage, commands *[]string) string {
-	out := g.out(s, commands)
-	if out == "" {
-		return ""
-	}
 	name := "NOT_SET"
 	if len(s.vars) > 0 {
 		name = pick(g, s.vars...).name
@@ -156,7 +152,7 @@ func (g *generator) look(s *stage, commands *[]string) string {
 	}
 	var c string
 	g.one(
-		option{9, func() bool {
+		option{10, func() bool {
 			c = pick(g, `echo "$`+name+`"`, "echo $"+name, `printf '%s\n' "${`+name+`:-none}"`, `echo '$`+name+`' "\$`+name+`"`, `echo "a  b" c\ d`)
 			return true
 		}},
@@ -173,6 +169,10 @@ func (g *generator) look(s *stage, commands *[]string) string {
 		option{2, func() bool { c = "readlink " + seen(Symlink); return true }},
 		option{2, func() bool { c = "stat -c %h " + seen(Regular); return true }},
 	)
+	out := g.out(s, commands)
+	if out == "" {
+		return ""
+	}
 	if strings.HasPrefix(c, "echo") || strings.HasPrefix(c, "printf") {
 		return c + " > " + out
 	}

@@ -53,7 +53,7 @@ func (g *generator) env(s *stage) bool {
 
 // assignment is a name, and a value as it is written and as it is if that is known.
 func (g *generator) assignment(s *stage) (name, word, value string, isPath bool) {
-	if g.chance(0.45) {
+	if g.chance(0.55) {
 		name = pick(g, pathNames...)
 		value = pick(g, pathValues[name]...)
 		return name, g.word(s, value), value, true
@@ -138,7 +138,12 @@ func (g *generator) label(s *stage) bool {
 		if len(s.vars) > 0 && g.chance(0.05) {
 			key = "of." + pick(g, s.vars...).name
 		}
-		i.Words = append(i.Words, key+"="+g.expression(s))
+		value := g.expression(s)
+		if g.chance(0.2) {
+			e := g.c.escape()
+			value = pick(g, `"My `+e+`"app`+e+`""`, `"it's"`, `'{"a":"b"}'`, `"{`+e+`"a`+e+`":1}"`, `'$A'`, `"two words"`)
+		}
+		i.Words = append(i.Words, key+"="+value)
 	}
 	g.write(i)
 	return true
@@ -149,7 +154,7 @@ func (g *generator) expose(s *stage) bool {
 	for range 1 + g.r.IntN(2)*g.r.IntN(3) {
 		w := g.word(s, pick(g, "8080", "8080", "80", "443/tcp", "53/udp", "9090"))
 		switch {
-		case g.chance(0.06):
+		case g.chance(0.15):
 			w = pick(g, "8000-8002", "7000-7001/udp", "8080/TCP", "3868/sctp")
 		case s.vars.has("PORT") && g.chance(0.6):
 			if v, _ := s.vars.get("PORT"); v != "" {
@@ -173,7 +178,13 @@ func (g *generator) switchUser(s *stage) bool {
 		users = append(users, "app", "app", "app", "app:app", "app:docker", "1000:docker", "app:4242")
 	}
 	if _, ok := s.users["svc"]; ok {
-		users = append(users, "svc", "svc:svc", "svc")
+		users = append(users, "svc", "svc", "svc", "svc:svc", "svc", "svc", "svc")
+	}
+	if v, _ := s.vars.get("OWNER"); v == "app" && s.users["app"].uid != 0 && g.chance(0.7) {
+		users = []string{"app", "app:docker"}
+	}
+	if v, _ := s.vars.get("APP_UID"); v != "" && g.chance(0.7) {
+		users = []string{v, v + ":" + v}
 	}
 	user := pick(g, users...)
 	if s.user != "" && s.who().uid != 0 && g.chance(0.5) {
@@ -193,7 +204,7 @@ func (g *generator) workdir(s *stage) bool {
 		p = pick(g, found...)
 	}
 	for _, v := range s.vars {
-		if v.path && path.IsAbs(v.value) && g.chance(0.4) {
+		if v.path && path.IsAbs(v.value) && g.chance(0.5) {
 			p = v.value
 		}
 	}

@@ -36,62 +36,65 @@ func (v variables) get(name string) (string, bool) {
 	return "", false
 }
 
-// word writes a value such that an instruction that resolves
-// variables and quotes reads it again: mostly as it is, sometimes not.
+// word writes a value such that an instruction that resolves variables and quotes
+// reads it again: mostly as it is, often by a variable that has a part of it, and
+// seldom in another way.
 func (g *generator) word(s *stage, value string) string {
 	e := g.c.escape()
 	if strings.ContainsAny(value, "\"'$\\`{}") {
 		return strings.NewReplacer("$", e+"$", "'", e+"'", `"`, e+`"`).Replace(value)
 	}
-	if value == "" || strings.ContainsAny(value, " \t*?[") || !g.chance(0.3) {
+	if value == "" || strings.ContainsAny(value, " \t*?[") {
 		return value
 	}
-	for range 4 {
-		if w := g.disguise(s, value); w != "" {
-			return w
-		}
+	if fit := s.vars.in(value); len(fit) > 0 && g.chance(0.4) {
+		return g.variableIn(pick(g, fit...), value)
 	}
-	return value
+	if !g.chance(0.08) {
+		return value
+	}
+	return g.disguise(s, value)
 }
 
-// disguise is another way to write a value; it is empty if that way does not fit.
+// disguise is another way to write a value.
 func (g *generator) disguise(s *stage, value string) string {
-	switch g.r.IntN(10) {
+	i := g.r.IntN(len(value))
+	switch g.r.IntN(7) {
 	case 0:
 		return `"` + value + `"`
 	case 1:
 		return "'" + value + "'"
 	case 2: // a backslash before a letter means the letter
-		i := g.r.IntN(len(value))
 		return value[:i] + g.c.escape() + value[i:]
 	case 3:
-		i := g.r.IntN(len(value))
 		return value[:i] + `"` + value[i:] + `"`
 	case 4:
-		return "${NOT_SET:-" + value + "}"
-	default:
-		return g.variableIn(s, value)
+		if w := g.variableAlone(s, value); w != "" {
+			return w
+		}
 	}
+	return "${NOT_SET:-" + value + "}"
+}
+
+// in are the variables whose value is a part of another.
+func (v variables) in(value string) []variable {
+	var fit []variable
+	for _, x := range v {
+		if x.path && x.value != "" && strings.Contains(value, x.value) {
+			fit = append(fit, x)
+		}
+	}
+	return fit
 }
 
 // variableIn replaces a part of the value by a variable that has it.
-func (g *generator) variableIn(s *stage, value string) string {
-	var fit []variable
-	for _, v := range s.vars {
-		if v.path && v.value != "" && strings.Contains(value, v.value) {
-			fit = append(fit, v)
-		}
-	}
-	if len(fit) == 0 {
-		return g.variableAlone(s, value)
-	}
-	v := pick(g, fit...)
+func (g *generator) variableIn(v variable, value string) string {
 	before, after, _ := strings.Cut(value, v.value)
 	ref := "${" + v.name + "}"
 	if after == "" || strings.ContainsAny(after[:1], "/.-:") {
 		ref = pick(g, "$"+v.name, ref)
 	}
-	switch g.r.IntN(8) {
+	switch g.r.IntN(10) {
 	case 0:
 		ref = "${" + v.name + ":-other}"
 	case 1:
@@ -102,7 +105,8 @@ func (g *generator) variableIn(s *stage, value string) string {
 	return before + ref + after
 }
 
-// variableAlone makes the value out of a variable that has another one.
+// variableAlone makes the value out of a variable that has another one; it is empty
+// where there is none.
 func (g *generator) variableAlone(s *stage, value string) string {
 	var paths []variable
 	for _, v := range s.vars {
