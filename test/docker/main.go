@@ -34,7 +34,11 @@ var errDiffers = errors.New("images differ")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
+	do, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "generated" {
+		do, args = campaign, args[1:]
+	}
+	err := do(ctx, args, os.Stdout)
 	stop()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
