@@ -24,7 +24,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	if len(os.Args) >= 4 && os.Args[1] == "operation" {
-		os.Exit(operation.Main(ctx, os.Args[2], os.Args[3], os.Stdout, os.Stderr))
+		os.Exit(operation.Main(ctx, os.Args[2], os.Args[3:], os.Stdout, os.Stderr))
 	}
 	err := run(ctx, os.Args[1:])
 	stop()

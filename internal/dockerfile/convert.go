@@ -21,6 +21,9 @@ import (
 type ConvertOptions struct {
 	Command []string        // runs the operation whose index follows
 	World   operation.World // where operations find what they read
+	// Together carries out at once the operations of instructions that follow
+	// each other, which then are one layer.
+	Together bool
 	// Digest returns a digest of what an operation takes of the build context,
 	// where kaniko's layer cache depends on it; nil where there is none.
 	Digest func(*operation.Operation) (string, error)
@@ -55,14 +58,10 @@ func (d *Derived) Convert(ctx context.Context, means *frontend.Definition, o Con
 		return nil, err
 	}
 	c := &conversion{graph: g, derived: d, means: means, options: o, lines: d.sourceLines(), source: newSource(file.source, file.escape), kept: map[int]*operation.Keep{}}
-	for _, n := range g.needed() {
+	// From the end, for a stage to know what the later ones take of it.
+	for _, n := range slices.Backward(g.needed()) {
 		if err := c.stage(ctx, n); err != nil {
 			return nil, err
-		}
-	}
-	for _, n := range g.needed() {
-		if keep := c.kept[n.index]; keep != nil {
-			c.keep(n, keep)
 		}
 	}
 	slices.SortStableFunc(c.runs, func(a, b placedRun) int { return a.at - b.at })
@@ -86,6 +85,17 @@ type conversion struct {
 	operations []operation.Operation
 	runs       []placedRun
 	kept       map[int]*operation.Keep // by stage
+	pending    pending
+}
+
+// pending are operations that are to be carried out before the next instruction
+// to which they matter.
+type pending struct {
+	before  []string // instructions that stand before them
+	words   []string // their indices, and their digests
+	run     Run      // the first of them
+	flags   string   // of the RUN that carries them out
+	workdir string   // the instruction that stands after them
 }
 
 // placedRun is a Run at an offset of the derived Dockerfile.
@@ -96,16 +106,15 @@ type placedRun struct {
 
 // stage converts the instructions of a stage.
 func (c *conversion) stage(ctx context.Context, n *node) error {
-	end := c.after(n.from)
-	user := false // whether kaniko takes a user from the base image
-	if n.parent == none && n.base != scratch && c.derived.derivation.options.Config != nil {
-		image, err := c.derived.derivation.options.Config(ctx, n.base)
-		if err != nil {
-			return fmt.Errorf("base image %s: %w", n.base, err)
-		}
-		if user = image != nil && !IsRoot(image.User); user {
-			c.edits = append(c.edits, edit{end, end, "USER 0:0\n"})
-		}
+	c.pending = pending{}
+	lines := ""
+	start := c.after(n.from)
+	own, err := c.hasUser(ctx, n)
+	if err != nil {
+		return err
+	}
+	if own && n.parent == none {
+		lines = "USER 0:0\n"
 	}
 	if n.parent != none {
 		triggers := map[string]int{}
@@ -114,25 +123,53 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 				continue
 			}
 			kind := kindOf(i.trigger)
-			text, err := c.instruction(n, i.trigger, frontend.Place{Line: n.from.line, Index: triggers[kind]}, end, true)
+			text, err := c.instruction(n, i.trigger, frontend.Place{Line: n.from.line, Index: triggers[kind]}, start, true)
 			if err != nil {
 				return err
 			}
 			triggers[kind]++
-			c.edits = append(c.edits, edit{end, end, text})
+			lines += text
 		}
 	}
+	c.put(start, start, lines)
 	for _, i := range n.body {
 		start := c.source.starts[i.line-1]
-		text, err := c.instruction(n, i, frontend.Place{Line: i.line}, start, user)
+		text, err := c.instruction(n, i, frontend.Place{Line: i.line}, start, own)
 		if err != nil {
 			return err
 		}
-		if end := c.after(i); text != string(c.file.source[start:end]) {
-			c.edits = append(c.edits, edit{start, end, text})
-		}
+		c.put(start, c.after(i), text)
 	}
+	end := c.stageEnd(n)
+	if keep := c.kept[n.index]; keep != nil {
+		c.keep(n, keep)
+	}
+	c.put(end, end, c.flush(end))
 	return nil
+}
+
+// hasUser reports whether the image that a stage goes back to has a user that is
+// not root. Each RUN of the stage is an operation then.
+func (c *conversion) hasUser(ctx context.Context, n *node) (bool, error) {
+	for n.parent != none {
+		n = c.nodes[n.parent]
+	}
+	config := c.derived.derivation.options.Config
+	if n.base == scratch || config == nil {
+		return false, nil
+	}
+	image, err := config(ctx, n.base)
+	if err != nil {
+		return false, fmt.Errorf("base image %s: %w", n.base, err)
+	}
+	return image != nil && !IsRoot(image.User), nil
+}
+
+// put replaces part of the derived Dockerfile, unless it is the same.
+func (c *conversion) put(start, end int, text string) {
+	if text != string(c.file.source[start:end]) {
+		c.edits = append(c.edits, edit{start, end, text})
+	}
 }
 
 // kindOf tells instructions apart as the places of [frontend.Place] do.
@@ -163,55 +200,57 @@ func (c *conversion) instruction(n *node, i *instruction, place frontend.Place, 
 	if !i.isTriggered(n) {
 		same = string(c.file.source[c.source.starts[i.line-1]:c.after(i)])
 	}
+	var err error
 	switch command := i.command.(type) {
 	case *instructions.CopyCommand:
 		stage := none
 		if command.From != "" {
-			var err error
 			if stage, err = c.copySource(n, i, command.From); err != nil {
 				return "", err
 			}
 			if stage == none {
-				return same, nil // an image, which kaniko fetches
+				return c.flush(at) + same, nil // an image, which kaniko fetches
 			}
 		}
-		return c.copy(i, place, at, stage)
+		err = c.copy(i, place, stage)
 	case *instructions.AddCommand:
-		return c.copy(i, place, at, none)
+		err = c.copy(i, place, none)
 	case *instructions.WorkdirCommand:
 		mkdir := c.means.Mkdir(place)
-		if mkdir == nil || mkdir.Owner == nil {
-			return same, nil
+		if mkdir == nil {
+			c.pending.workdir = "WORKDIR /\n"
+			return "", nil
 		}
-		// kaniko would make it root's, as it has no user.
-		line, err := c.call(i, at, operation.Operation{Mkdir: mkdir}, "", false)
-		return line + same, err
+		err = c.call(i, operation.Operation{Mkdir: mkdir}, true)
+		c.pending.workdir = "WORKDIR " + strings.ReplaceAll(mkdir.Path, "$", string(c.file.escape)+"$") + "\n"
 	case *instructions.RunCommand:
 		return c.run(n, i, command, place, at, same, own)
 	case *instructions.EnvCommand, *instructions.ArgCommand, *instructions.ShellCommand:
 		return same, nil
 	}
-	return "", nil // it only sets the configuration
+	if err != nil || c.options.Together {
+		return "", err
+	}
+	return c.flush(at), nil
 }
 
 // isTriggered reports whether an instruction of n comes from an ONBUILD.
 func (i *instruction) isTriggered(n *node) bool { return !slices.Contains(n.body, i) }
 
 // copy converts a COPY or an ADD; stage is the one that it copies from, or none.
-func (c *conversion) copy(i *instruction, place frontend.Place, at, stage int) (string, error) {
+func (c *conversion) copy(i *instruction, place frontend.Place, stage int) error {
 	name := ""
 	if stage != none {
 		name = keptName(stage)
 	}
 	copies, err := c.means.Copy(place, name)
 	if errors.Is(err, frontend.ErrGit) {
-		return "", c.errorAt(i, "ADD of a git repository",
+		return c.errorAt(i, "ADD of a git repository",
 			"clone it in a RUN of a build stage, RUN git clone --depth 1 --branch TAG URL /src, and COPY --from that stage; or have the files in the build context, as a submodule")
 	}
 	if err != nil {
-		return "", c.errorAt(i, err.Error(), "")
+		return c.errorAt(i, err.Error(), "")
 	}
-	before := ""
 	if stage != none {
 		for _, a := range copies.Actions {
 			if len(a.Include) == 0 {
@@ -221,10 +260,9 @@ func (c *conversion) copy(i *instruction, place frontend.Place, at, stage int) (
 				c.keeps(stage, operation.KeptPath{Path: path.Join(a.Src, withoutPattern(pattern)), Wildcard: a.Wildcard})
 			}
 		}
-		before = c.dependsOn(stage)
+		c.dependsOn(stage)
 	}
-	line, err := c.call(i, at, operation.Operation{Copy: copies}, "", true)
-	return before + line, err
+	return c.call(i, operation.Operation{Copy: copies}, true)
 }
 
 // withoutPattern is the folders of a pattern before the first that has a special
@@ -244,28 +282,31 @@ func keptName(stage int) string { return fmt.Sprintf("stage-%d", stage) }
 
 func (c *conversion) keeps(stage int, kept operation.KeptPath) {
 	if c.kept[stage] == nil {
-		c.kept[stage] = &operation.Keep{Stage: keptName(stage), Skip: c.derived.derivation.options.Mounted, Digest: c.options.Digest != nil}
+		c.kept[stage] = &operation.Keep{Stage: keptName(stage), Digest: c.options.Digest != nil}
 	}
 	if paths := &c.kept[stage].Paths; !slices.Contains(*paths, kept) {
 		*paths = append(*paths, kept)
 	}
 }
 
-// dependsOn is an instruction by which kaniko knows that it must build a stage
+// dependsOn adds an instruction by which kaniko knows that it must build a stage
 // before, and that layers of its cache depend on what that has.
-func (c *conversion) dependsOn(stage int) string {
+func (c *conversion) dependsOn(stage int) {
 	name := c.nodes[stage].Name
 	if name == "" {
 		name = strconv.Itoa(stage)
 	}
 	marker := c.options.World.Marker(keptName(stage))
-	return fmt.Sprintf("COPY --from=%s %s %s\n", name, marker, marker)
+	line := fmt.Sprintf("COPY --from=%s %s %s\n", name, marker, marker)
+	if !slices.Contains(c.pending.before, line) {
+		c.pending.before = append(c.pending.before, line)
+	}
 }
 
 // run converts a RUN that kaniko would carry out in another way.
 func (c *conversion) run(n *node, i *instruction, command *instructions.RunCommand, place frontend.Place, at int, same string, own bool) (string, error) {
 	var shown []mount // those that show a stage
-	before, flags, mounts := "", "", false
+	flags, mounts := "", false
 	for _, m := range i.mounts() {
 		kind, from := m.options["type"], m.options["from"]
 		if mounts = mounts || kind == "bind" || kind == "tmpfs"; kind == "cache" || kind == "secret" {
@@ -280,7 +321,7 @@ func (c *conversion) run(n *node, i *instruction, command *instructions.RunComma
 		}
 		m.stage = stage
 		shown = append(shown, m)
-		before += c.dependsOn(stage)
+		c.dependsOn(stage)
 	}
 	stageOf := func(target string) int {
 		for _, m := range shown {
@@ -309,12 +350,18 @@ func (c *conversion) run(n *node, i *instruction, command *instructions.RunComma
 			c.keeps(stageOf(m.Target), operation.KeptPath{Path: m.Path})
 		}
 	}
-	if !own && !mounts && len(command.Files) == 0 && rootAlone(exec.User) {
+	plain := !own && !mounts && len(command.Files) == 0 && rootAlone(exec.User) && path.IsAbs(exec.Args[0])
+	if plain {
+		before := c.flush(at)
 		c.runs = append(c.runs, placedRun{Run{Line: c.line(i), Text: i.raw(i.rest), As: i.raw(i.rest)}, at})
-		return same, nil
+		return before + same, nil
 	}
-	line, err := c.call(i, at, operation.Operation{Exec: exec}, flags, false)
-	return before + line, err
+	before := c.flush(at) // so that its time is known
+	if err := c.call(i, operation.Operation{Exec: exec}, false); err != nil {
+		return "", err
+	}
+	c.pending.flags = flags
+	return before + c.flush(at), nil
 }
 
 // rootAlone reports whether USER names root and its own group.
@@ -322,45 +369,54 @@ func rootAlone(user string) bool {
 	return slices.Contains([]string{"", "root", "0", "0:0", "root:root", "0:root", "root:0"}, user)
 }
 
-// call adds an operation and returns the RUN that carries it out.
-func (c *conversion) call(i *instruction, at int, o operation.Operation, flags string, copies bool) (string, error) {
+// call adds an operation.
+func (c *conversion) call(i *instruction, o operation.Operation, copies bool) error {
 	o.Instruction = fmt.Sprintf("%s:%d: %s", c.file.name, c.line(i), shortened(i))
-	words := append(slices.Clone(c.options.Command), strconv.Itoa(len(c.operations)))
+	words := []string{strconv.Itoa(len(c.operations))}
 	if c.options.Digest != nil {
 		sum, err := c.options.Digest(&o)
 		if err != nil {
-			return "", err
+			return err
 		}
-		words = append(words, sum)
+		words = append(words, operation.DigestSign+sum)
 	}
-	c.operations = append(c.operations, o)
-	encoded, err := json.Marshal(words)
-	if err != nil {
-		return "", err
-	}
-	run := Run{Line: c.line(i), Text: i.raw(i.rest), As: string(encoded), Copies: copies}
+	run := Run{Line: c.line(i), Text: i.raw(i.rest), Copies: copies}
 	if copies {
 		run.Text = shortened(i)
 	}
-	c.runs = append(c.runs, placedRun{run, at})
-	return "RUN" + flags + " " + string(encoded) + "\n", nil
+	c.add(o, run, words...)
+	return nil
+}
+
+func (c *conversion) add(o operation.Operation, run Run, words ...string) {
+	c.operations = append(c.operations, o)
+	if len(c.pending.words) == 0 {
+		c.pending.run = run
+	}
+	c.pending.words = append(c.pending.words, words...)
+}
+
+// flush returns the instructions that carry out what is pending, at an offset.
+func (c *conversion) flush(at int) string {
+	p := c.pending
+	c.pending = pending{}
+	text := strings.Join(p.before, "")
+	if len(p.words) > 0 {
+		encoded, _ := json.Marshal(append(slices.Clone(c.options.Command), p.words...)) // strings alone
+		p.run.As = string(encoded)
+		c.runs = append(c.runs, placedRun{p.run, at})
+		text += "RUN" + p.flags + " " + p.run.As + "\n"
+	}
+	return text + p.workdir
 }
 
 // keep adds the operation that keeps what other stages take of n, as the last
 // of the stage.
 func (c *conversion) keep(n *node, keep *operation.Keep) {
-	words := append(slices.Clone(c.options.Command), strconv.Itoa(len(c.operations)))
-	encoded, _ := json.Marshal(words) // strings alone
 	line := c.lines[n.from.line-1]
 	text := "what later stages copy of " + cmpOr(n.Name, strconv.Itoa(n.index))
-	c.operations = append(c.operations, operation.Operation{Instruction: fmt.Sprintf("%s:%d: %s", c.file.name, line, text), Keep: keep})
-	at := c.stageEnd(n)
-	newline := ""
-	if at > 0 && c.file.source[at-1] != '\n' {
-		newline = "\n"
-	}
-	c.edits = append(c.edits, edit{at, at, newline + "RUN " + string(encoded) + "\n"})
-	c.runs = append(c.runs, placedRun{Run{Line: line, Text: text, As: string(encoded), Copies: true}, at})
+	c.add(operation.Operation{Instruction: fmt.Sprintf("%s:%d: %s", c.file.name, line, text), Keep: keep},
+		Run{Line: line, Text: text, Copies: true}, strconv.Itoa(len(c.operations)))
 }
 
 func cmpOr(a, b string) string {

@@ -58,6 +58,10 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		fmt.Fprintf(stderr, "nothing to build: the inputs are those of %s\n", p.Unchanged.Digest)
 		return nil
 	}
+	// As container runtimes have it for root, and BuildKit for a RUN.
+	if err := syscall.Setgroups([]int{0}); err != nil && !errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("set the groups of RUN instructions: %w", err)
+	}
 	caches := holdCaches(p.Cache, stderr)
 	if p.Toolchain != nil {
 		if err := setUpToolchain(p.Toolchain); err != nil {

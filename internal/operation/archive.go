@@ -28,7 +28,7 @@ import (
 
 // unpack unpacks the archive source to the folder to of the file system dest,
 // as ADD does, and reports whether it is one.
-func unpack(_ context.Context, from, source, dest, to string, owner *fscopy.User) (bool, error) {
+func unpack(from, source, dest, to string, owner *fscopy.User) (bool, error) {
 	name, err := continuity.RootPath(from, source)
 	if err != nil {
 		return false, err

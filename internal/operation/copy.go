@@ -100,35 +100,34 @@ func (a *CopyAction) run(ctx context.Context, world World, dest string, owner *f
 			return err
 		}
 		defer os.RemoveAll(folder)
-		return a.copy(ctx, folder, dest, nil, orRoot(owner))
+		return a.copy(ctx, folder, dest, nil, owner, true)
 	case a.From.URL != nil:
 		folder, err := a.From.URL.download(ctx, world.Kept)
 		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(folder)
-		return a.copy(ctx, folder, dest, nil, orRoot(owner))
+		return a.copy(ctx, folder, dest, nil, owner, true)
 	case a.From.Stage != "":
-		return a.copy(ctx, filepath.Join(world.Kept, a.From.Stage), dest, nil, owner)
+		return a.copy(ctx, filepath.Join(world.Kept, a.From.Stage), dest, nil, owner, false)
 	}
 	built, err := buildcontext.Open(world.Context, world.Ignore)
 	if err != nil {
 		return err
 	}
 	// Docker sends a build context as root's.
-	return a.copy(ctx, world.Context, dest, built, orRoot(owner))
-}
-
-func orRoot(owner *fscopy.User) *fscopy.User {
-	if owner == nil {
-		return &fscopy.User{}
-	}
-	return owner
+	return a.copy(ctx, world.Context, dest, built, owner, true)
 }
 
 // copy copies from the folder from, which is what built has of it; all of it if
-// built is nil. It follows docopy of BuildKit's solver/llbsolver/file.
-func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildcontext.Context, owner *fscopy.User) error {
+// built is nil. Files are given to an owner that is not nil; others are root's
+// if roots is set, and keep theirs if not. What an archive has in it keeps its
+// owners. It follows docopy of BuildKit's solver/llbsolver/file.
+func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildcontext.Context, given *fscopy.User, roots bool) error {
+	owner := given
+	if owner == nil && roots {
+		owner = &fscopy.User{}
+	}
 	for _, required := range a.Required {
 		if err := a.check(from, required, built); err != nil {
 			return err
@@ -155,7 +154,7 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 			return err
 		}
 		if a.Unpack {
-			done, err := unpack(ctx, from, source, dest, cleaned(a.Dest), owner)
+			done, err := unpack(from, source, dest, cleaned(a.Dest), given)
 			if err != nil {
 				return fmt.Errorf("unpack %s: %w", source, err)
 			}

@@ -292,13 +292,30 @@ func (m *Mount) show(ctx context.Context, world World, script []byte, index int)
 // copy brings what is mounted to target, which is not there.
 func (m *Mount) copy(ctx context.Context, world World, target string) error {
 	a := CopyAction{From: *m.From, Src: m.Path, Dest: target, FollowSymlink: true, DirContents: true}
+	from, roots := world.Context, true
+	var built *buildcontext.Context
 	if m.From.Stage != "" {
-		from := filepath.Join(world.Kept, m.From.Stage)
-		return a.copy(ctx, from, root, nil, nil)
+		from, roots = filepath.Join(world.Kept, m.From.Stage), false
+	} else {
+		var err error
+		if built, err = buildcontext.Open(world.Context, world.Ignore); err != nil {
+			return err
+		}
 	}
-	built, err := buildcontext.Open(world.Context, world.Ignore)
+	if err := a.copy(ctx, from, root, built, nil, roots); err != nil {
+		return err
+	}
+	source, err := continuity.RootPath(from, m.Path)
 	if err != nil {
 		return err
 	}
-	return a.copy(ctx, world.Context, root, built, &fscopy.User{})
+	info, err := os.Stat(source)
+	if err != nil || !info.IsDir() {
+		return err
+	}
+	// The folder itself is shown, not only what is in it.
+	if err := sameMetadata(source, target); err != nil || !roots {
+		return err
+	}
+	return errors.Join(os.Lchown(target, 0, 0), os.Chmod(target, info.Mode()))
 }

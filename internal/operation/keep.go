@@ -26,8 +26,6 @@ type Keep struct {
 	Stage string `json:"stage"` // a name for it, a path element
 	// Paths are what the others name, absolute; some are patterns.
 	Paths []KeptPath `json:"paths"`
-	// Skip are absolute paths that are no part of the stage: what the pod mounts.
-	Skip []string `json:"skip,omitempty"`
 	// Digest says that the marker must differ where what is kept does, as it
 	// decides whether layers of other stages are taken from kaniko's cache.
 	Digest bool `json:"digest,omitempty"`
@@ -55,7 +53,7 @@ func (k *Keep) run(ctx context.Context, world World) error {
 	if err := os.MkdirAll(kept, 0o755); err != nil {
 		return err
 	}
-	c := keeper{kept: kept, skip: append([]string{world.Kept}, k.Skip...)}
+	c := keeper{kept: kept, hidden: world.Hidden}
 	for _, p := range k.Paths {
 		matches := []string{path.Clean(p.Path)}
 		if p.Wildcard {
@@ -82,8 +80,8 @@ func (k *Keep) run(ctx context.Context, world World) error {
 
 // keeper copies paths of the root file system to the same paths in kept.
 type keeper struct {
-	kept string
-	skip []string
+	kept   string
+	hidden []string
 }
 
 // maxLinks is how many links may lead to a file, as in the kernel.
@@ -156,26 +154,61 @@ func (c *keeper) copyOne(ctx context.Context, at string) error {
 		return nil
 	}
 	var exclude []string
-	for _, skip := range c.skip {
-		if inside, ok := strings.CutPrefix(skip, strings.TrimSuffix(at, "/")+"/"); ok {
+	for _, hidden := range c.hidden {
+		if inside, ok := below(hidden, at); ok && inside != "" {
 			exclude = append(exclude, inside)
 		}
 	}
 	if info, err := os.Lstat(c.kept + at); err == nil && !info.IsDir() {
 		return nil // it is there already
 	}
-	return fscopy.Copy(ctx, root, at, c.kept, at, func(ci *fscopy.CopyInfo) {
+	if err := fscopy.Copy(ctx, root, at, c.kept, at, func(ci *fscopy.CopyInfo) {
 		ci.Chown = chowner(nil)
 		ci.CopyDirContents = true
 		ci.ExcludePatterns = exclude
 		ci.AlwaysReplaceExistingDestPaths = true
-	}, fscopy.AllowXAttrErrors)
+	}, fscopy.AllowXAttrErrors); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(at); err != nil || !info.IsDir() {
+		return err
+	}
+	for _, inside := range exclude {
+		c.removeEmpty(at, path.Dir(inside))
+	}
+	return sameMetadata(at, c.kept+at)
 }
 
+// removeEmpty removes the folders that are there for a hidden path alone.
+func (c *keeper) removeEmpty(at, inside string) {
+	for ; inside != "."; inside = path.Dir(inside) {
+		if os.Remove(path.Join(c.kept, at, inside)) != nil {
+			return
+		}
+	}
+}
+
+// below is what follows a folder and a slash in a path or a pattern.
+func below(pattern, folder string) (inside string, ok bool) {
+	if folder == "/" {
+		return pattern[1:], true
+	}
+	depth := strings.Count(folder, "/")
+	elements := strings.Split(pattern, "/")
+	if len(elements) <= depth {
+		return "", false
+	}
+	matched, err := path.Match(strings.Join(elements[:depth+1], "/"), folder)
+	return strings.Join(elements[depth+1:], "/"), err == nil && matched
+}
+
+// skipped reports whether a path is hidden, or in a folder that is.
 func (c *keeper) skipped(at string) bool {
-	for _, skip := range c.skip {
-		if at == skip || strings.HasPrefix(at, strings.TrimSuffix(skip, "/")+"/") {
-			return true
+	for _, hidden := range c.hidden {
+		for folder := at; folder != "/"; folder = path.Dir(folder) {
+			if matched, err := path.Match(hidden, folder); err == nil && matched {
+				return true
+			}
 		}
 	}
 	return false

@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,9 @@ type World struct {
 	Context string `json:"context"`          // the folder of the build context
 	Ignore  []byte `json:"ignore,omitempty"` // the content of its ignore file; nil for none
 	Kept    string `json:"kept"`             // a folder for what stages keep for others; RUN instructions can write there
+	// Hidden are absolute paths, some patterns, that are in kaniko's container
+	// and in no stage.
+	Hidden []string `json:"hidden,omitempty"`
 }
 
 // Source is where files are copied from: the build context, unless one of the
@@ -134,18 +138,32 @@ func encode(value any) ([]byte, error) {
 	return content.Bytes(), err
 }
 
-// Main carries out an operation as the process that a RUN instruction starts, and
+// DigestSign starts a digest in the place of an index: see [Main].
+const DigestSign = "@"
+
+// Main carries out operations as the process that a RUN instruction starts, and
 // returns its exit code: that of the command for an Exec, 1 for an error, which
 // it has printed. Where a signal ended the command it ends this process too.
-func Main(ctx context.Context, dir, index string, stdout, stderr io.Writer) int {
-	err := Run(ctx, dir, index, stdout, stderr)
+//
+// indices are those of operations, to be carried out in order; one that starts
+// with a sign is a digest that only kaniko has use for.
+func Main(ctx context.Context, dir string, indices []string, stdout, stderr io.Writer) int {
 	var exit *exec.ExitError
-	switch {
-	case err == nil:
+	for _, index := range indices {
+		if strings.HasPrefix(index, DigestSign) {
+			continue
+		}
+		err := Run(ctx, dir, index, stdout, stderr)
+		if errors.As(err, &exit) {
+			break
+		}
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return 1
+		}
+	}
+	if exit == nil {
 		return 0
-	case !errors.As(err, &exit):
-		fmt.Fprintln(stderr, err)
-		return 1
 	}
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		signal.Reset(status.Signal())

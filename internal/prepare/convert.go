@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -12,6 +13,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/frontend"
 	"github.com/slipway-ci/slipway/internal/operation"
+	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
@@ -46,7 +48,7 @@ func convert(ctx context.Context, c *Config, host Host, source *source, derived 
 	if source.ignore != nil {
 		world.Ignore = source.ignore.content
 	}
-	options := dockerfile.ConvertOptions{Command: []string{programFor(c), "operation", c.Prepared}, World: world}
+	options := dockerfile.ConvertOptions{Command: []string{programFor(c), "operation", c.Prepared}, World: world, Together: c.SingleSnapshot}
 	if c.LayerCacheRepo != "" {
 		options.Digest = func(o *operation.Operation) (string, error) { return taken(ctx, source, o) }
 	}
@@ -55,6 +57,18 @@ func convert(ctx context.Context, c *Config, host Host, source *source, derived 
 		return nil, badDockerfile(err)
 	}
 	return &converted{result, definition.Config, world}, nil
+}
+
+// hidden are the paths of kaniko's container that are in no stage: what is
+// mounted there, and what is set up for RUN instructions to find.
+func hidden(c *Config, host Host, p *plan.Plan) []string {
+	paths := mounted(c, host)
+	for _, arg := range p.Args {
+		if ignored, ok := strings.CutPrefix(arg, "--ignore-path="); ok && !slices.Contains(c.IgnorePaths, ignored) {
+			paths = append(paths, ignored)
+		}
+	}
+	return paths
 }
 
 // pairs are entries "NAME=VALUE" by name; of a name that is there twice the last

@@ -158,7 +158,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	if p.Unchanged != nil {
-		return leave(c, program, source, converted, p)
+		return leave(c, host, program, source, converted, p)
 	}
 	err = fetchPrivate(ctx, c, source, caches.goMod.dir, log)
 	if errors.Is(err, modules.ErrOther) {
@@ -204,7 +204,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := secrets.leave(c.SecretsForRun, derived.Secrets); err != nil {
 		return err
 	}
-	return leave(c, program, source, converted, p)
+	return leave(c, host, program, source, converted, p)
 }
 
 // badDockerfile tells the user's findings from failures on the way.
@@ -395,7 +395,7 @@ func lines(settings map[string]string) string {
 
 // leave writes what the later steps read; the plan, which they read first,
 // last.
-func leave(c *Config, program func() (inputs.Input, error), source *source, converted *converted, p *plan.Plan) error {
+func leave(c *Config, host Host, program func() (inputs.Input, error), source *source, converted *converted, p *plan.Plan) error {
 	name := filepath.Join(c.Prepared, "Dockerfile")
 	if err := step.WriteFile(name, converted.Content, 0o644); err != nil {
 		return fmt.Errorf("write the derived Dockerfile: %w", err)
@@ -406,6 +406,7 @@ func leave(c *Config, program func() (inputs.Input, error), source *source, conv
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
 	}
+	converted.world.Hidden = hidden(c, host, p)
 	if err := operation.Write(c.Prepared, converted.world, converted.Operations); err != nil {
 		return err
 	}
