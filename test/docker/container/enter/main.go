@@ -175,7 +175,7 @@ func limit(c container.Container) error {
 	}
 	if c.UID != 0 {
 		// What is left of root's capabilities ends with the program's start.
-		return errors.Join(syscall.Setgroups([]int{}), syscall.Setgid(c.UID), syscall.Setuid(c.UID))
+		return errors.Join(syscall.Setgroups([]int{}), syscall.Setgid(c.GID), syscall.Setuid(c.UID))
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
