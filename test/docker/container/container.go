@@ -23,7 +23,7 @@ type Container struct {
 	Env     []string
 
 	Limited      bool // to the user and the capabilities below
-	UID          int
+	UID, GID     int
 	Capabilities []string
 	Escalation   bool // setuid programs work
 }

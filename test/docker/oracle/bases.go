@@ -64,8 +64,9 @@ func push(ctx context.Context, registry, ref string, image v1.Image) error {
 //   - alpine:users has the user app (1000, groups app and docker 4242) and
 //     /bin/record, with the folder /rec for what it says;
 //   - alpine:onbuild has triggers, alpine:app is of the user app, alpine:env has
-//     variables and a working directory, alpine:volume has volumes, and
-//     alpine:configured has the rest that a configuration can say;
+//     variables and a working directory, alpine:workdir has one that is not
+//     there, alpine:volume has a volume, and alpine:configured has the rest that
+//     a configuration can say;
 //   - alpine:odd has folders of other owners and modes, links and a file with a
 //     capability;
 //   - tiny has one file and no shell.
@@ -81,6 +82,7 @@ func bases(alpine v1.Image, recorder string) (map[string]v1.Image, error) {
 		owned(folder("home/ops", 0o750), 1001, 4242),
 		executable("bin/record", record),
 		folder("rec", 0o1777),
+		folder("srv/app", 0o755),
 	)
 	if err != nil {
 		return nil, err
@@ -126,6 +128,7 @@ func bases(alpine v1.Image, recorder string) (map[string]v1.Image, error) {
 			c.Env = append(c.Env, "MODE=base", "EMPTY=", "QUOTED=a \"b\" 'c' $d")
 			c.WorkingDir = "/srv/app"
 		}},
+		{"alpine:workdir", users, func(c *v1.Config) { c.WorkingDir = "/not/there" }},
 		{"alpine:volume", users, func(c *v1.Config) { c.Volumes = map[string]struct{}{"/data": {}} }},
 		{"alpine:configured", users, func(c *v1.Config) {
 			c.Entrypoint, c.Cmd = []string{"/bin/sh", "-c"}, []string{"echo base"}

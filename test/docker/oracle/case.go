@@ -2,11 +2,13 @@ package oracle
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,11 +17,12 @@ import (
 // Case is a build: a folder that is the context and has a Dockerfile, and what
 // the file DIR.json beside it says, if there is one:
 //
-//	{"args": {"NAME": "value"}, "target": "stage"}
+//	{"args": {"NAME": "value"}, "target": "stage", "params": {"ignore-var-run": "false"}}
 type Case struct {
 	Dir    string            `json:"-"`
 	Args   map[string]string `json:"args"`
 	Target string            `json:"target"`
+	Params map[string]string `json:"params"` // more params of the task, none of them an array
 }
 
 // ReadCase reads what is said of the build of a folder.
@@ -42,9 +45,33 @@ func ReadCase(dir string) (Case, error) {
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&c); err != nil {
-		return Case{}, fmt.Errorf("%s.json: %w; it has args, an object of strings, and target", dir, err)
+		return Case{}, fmt.Errorf("%s.json: %w; it has args and params, objects of strings, and target", dir, err)
 	}
 	return c, nil
+}
+
+// sourceOwner is the user that the pipelines' fetch runs as.
+const sourceOwner = 65532
+
+// copyContext copies the context as a clone of it would be in a workspace: with
+// its modes, links and times, and of another owner.
+func (c Case) copyContext(ctx context.Context, to string) error {
+	if output, err := exec.CommandContext(ctx, "cp", "-a", c.Dir, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the context: %w: %s", err, output)
+	}
+	return filepath.WalkDir(to, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if err := os.Lchown(path, sourceOwner, sourceOwner); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 {
+			return err
+		}
+		return os.Chmod(path, info.Mode()) // the kernel has taken these bits away
+	})
 }
 
 // syntaxLine is the directive that names a front end, which could not be fetched.

@@ -41,6 +41,23 @@ var notCompared = map[string]string{
 	"rootfs":  "layers are compared by what they make together",
 }
 
+// notComparedOfConfig are fields of config that no container can tell.
+var notComparedOfConfig = map[string]string{
+	"ArgsEscaped": "OCI's image specification has it for Windows alone, and as deprecated; BuildKit sets it with each CMD",
+}
+
+// leftByRuntime are the mount points that BuildKit's runc makes in the root of a
+// RUN, where the base has none of them, and that stay. Each container of the
+// image gets them from its own runtime. Of what else it mounts (/etc/hosts,
+// /etc/resolv.conf, targets of RUN --mount) BuildKit removes what it made.
+var leftByRuntime = []string{"dev", "proc", "sys"}
+
+// ofRuntime reports whether a file is such a mount point, and nothing else.
+func (t *tree) ofRuntime(name string) bool {
+	file := t.files[name]
+	return slices.Contains(leftByRuntime, name) && file.kind == tar.TypeDir && file.mode == 0o755 && file.uid == 0 && file.gid == 0 && len(t.below(name)) == 0
+}
+
 // compare tells how ours differs from what BuildKit made.
 func compare(theirs, ours v1.Image) ([]string, error) {
 	their, err := flatten(theirs)
@@ -89,6 +106,9 @@ func compareTrees(theirs, ours *tree) []difference {
 		}
 		their, ok := theirs.files[name]
 		our, too := ours.files[name]
+		if ok && !too && theirs.ofRuntime(name) {
+			continue
+		}
 		if !ok || !too {
 			side, file := "BuildKit", their
 			if !ok {
@@ -197,7 +217,7 @@ func compareConfigs(theirs, ours v1.Image) ([]difference, error) {
 		}
 	}
 	found := compareFields("", raw[0], raw[1], notCompared)
-	return append(found, compareFields("config.", fields(raw[0]["config"]), fields(raw[1]["config"]), nil)...), nil
+	return append(found, compareFields("config.", fields(raw[0]["config"]), fields(raw[1]["config"]), notComparedOfConfig)...), nil
 }
 
 func fields(value any) map[string]any {

@@ -37,8 +37,8 @@ import (
 
 const goarch = runtime.GOARCH
 
-// buildWithin is how long one build of one side may take.
-const buildWithin = 3 * time.Minute
+// buildWithin is how long one build of one side may take. Most take a second.
+const buildWithin = 90 * time.Second
 
 // Packages is what an oracle needs of Debian.
 var Packages = append([]string{"runc"}, cluster.StandInPackages...)
@@ -135,11 +135,14 @@ const (
 	Differs Verdict = "differs"
 )
 
+// BothFail is why two builds that make no image are equal.
+const BothFail = "both fail"
+
 // Result tells how the two builds of a case compare.
 type Result struct {
 	Dir     string
 	Verdict Verdict
-	// Why is the reason of a refusal, or "both fail" of what is equal.
+	// Why is the reason of a refusal, or [BothFail] of what is equal.
 	Why string
 	// Differences are the most telling first.
 	Differences []string
@@ -206,7 +209,7 @@ func withinBound(ctx context.Context) (context.Context, context.CancelFunc) {
 func (r *Result) judge(theirs v1.Image, ours outcome) (err error) {
 	switch {
 	case theirs == nil && ours.image == nil:
-		r.Verdict, r.Why = Equal, "both fail"
+		r.Verdict, r.Why = Equal, BothFail
 	case theirs == nil:
 		r.Verdict, r.Differences = Differs, []string{"BuildKit fails: " + buildKitError(r.BuildKitLog)}
 	case ours.refused != "":

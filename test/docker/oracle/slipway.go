@@ -48,7 +48,7 @@ func (s *slipway) params(image string, c Case) map[string][]string {
 	for _, host := range upstreams[1:] {
 		maps = append(maps, host+"="+s.registry)
 	}
-	return map[string][]string{
+	params := map[string][]string{
 		"image":            {image},
 		"build-args":       args,
 		"target":           {c.Target},
@@ -56,6 +56,10 @@ func (s *slipway) params(image string, c Case) map[string][]string {
 		"skip-default-registry-fallback": {"true"},
 		"skip-unchanged":                 {"false"}, // each case is to be built
 	}
+	for name, value := range c.Params {
+		params[name] = []string{value}
+	}
+	return params
 }
 
 // unbound are the optional workspaces that builds do without.
@@ -89,10 +93,13 @@ type outcome struct {
 	log        string
 }
 
-// build runs all steps.
+// build runs all steps. What it leaves in dir is for whoever keeps it.
 func (s *slipway) build(ctx context.Context, c Case, dir string) (outcome, error) {
 	repository := fmt.Sprintf("built/%d", s.builds.Add(1))
 	b := slipwayBuild{slipway: s, c: c, dir: dir, image: s.registry + "/" + repository}
+	if err := c.copyContext(ctx, filepath.Join(dir, "source")); err != nil {
+		return outcome{}, err
+	}
 	bounded, cancel := withinBound(ctx)
 	defer cancel()
 	for _, one := range s.task.Spec.Steps {
@@ -219,6 +226,9 @@ func (b *slipwayBuild) run(ctx context.Context, one tekton.Step) error {
 		if security.RunAsUser != nil {
 			c.UID = int(*security.RunAsUser)
 		}
+		if security.RunAsGroup != nil {
+			c.GID = int(*security.RunAsGroup)
+		}
 		if security.AllowPrivilegeEscalation != nil {
 			c.Escalation = *security.AllowPrivilegeEscalation
 		}
@@ -247,7 +257,7 @@ func (b *slipwayBuild) run(ctx context.Context, one tekton.Step) error {
 func (b *slipwayBuild) workspace(name string) (string, error) {
 	switch name {
 	case "source":
-		return b.c.Dir, nil
+		return filepath.Join(b.dir, "source"), nil
 	case "cache":
 		return b.claim, nil
 	case "toolchains":

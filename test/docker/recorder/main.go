@@ -24,11 +24,23 @@ import (
 	"syscall"
 )
 
-// harmless are the variables that say nothing of a build, with the reason.
+// harmless are the variables that say nothing of a build, with the reason. A
+// name that ends with _ stands for all that begin with it.
 var harmless = map[string]string{
-	"HOSTNAME": "a name of the container's, which neither builder promises",
-	"_":        "the shell's own note of the program's path",
-	"SHLVL":    "a shell's own count of shells: kaniko's and BuildKit's differ in none of our bases, but a shell may be asked to run a shell",
+	"HOSTNAME":    "a name of the container's, which neither builder promises",
+	"OTEL_":       "BuildKit's own, for programs that tell it what their time goes to",
+	"TRACEPARENT": "the same",
+	"TRACESTATE":  "the same",
+	"_":           "a shell's own note of the program's path",
+}
+
+func isHarmless(name string) bool {
+	for known := range harmless {
+		if name == known || known != "_" && strings.HasSuffix(known, "_") && strings.HasPrefix(name, known) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownMounts are mount points that each container has, or a build pod, with the
@@ -41,7 +53,7 @@ var ownMounts = map[string]string{
 	"/etc/hosts":       "of the container runtime",
 	"/etc/hostname":    "of the container runtime",
 	"/etc/resolv.conf": "of the container runtime",
-	"/workspace":       "of Tekton: docs/differences.md",
+	"/workspace":       "of Tekton",
 	"/tekton":          "of Tekton",
 	"/slipway":         "of the build task",
 	"/slipway-built":   "of the build task",
@@ -117,7 +129,7 @@ func record(w io.Writer, argv []string, mounts bool, listed []string) error {
 	environment := os.Environ()
 	slices.Sort(environment)
 	for _, variable := range environment {
-		if name, _, _ := strings.Cut(variable, "="); harmless[name] == "" {
+		if name, _, _ := strings.Cut(variable, "="); !isHarmless(name) {
 			fmt.Fprintf(w, "env: %q\n", variable)
 		}
 	}

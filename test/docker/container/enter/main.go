@@ -173,9 +173,12 @@ func limit(c container.Container) error {
 			return err
 		}
 	}
+	// As containerd has it where the image knows no more groups of the user.
+	if err := errors.Join(syscall.Setgroups([]int{c.GID}), syscall.Setgid(c.GID)); err != nil {
+		return fmt.Errorf("set the groups: %w", err)
+	}
 	if c.UID != 0 {
-		// What is left of root's capabilities ends with the program's start.
-		return errors.Join(syscall.Setgroups([]int{}), syscall.Setgid(c.UID), syscall.Setuid(c.UID))
+		return syscall.Setuid(c.UID) // root's capabilities end with it
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
