@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	continuity "github.com/containerd/continuity/fs"
 	fscopy "github.com/tonistiigi/fsutil/copy"
 	"golang.org/x/sys/unix"
 )
@@ -57,10 +58,7 @@ func (k *Keep) run(ctx context.Context, world World) error {
 	for _, p := range k.Paths {
 		matches := []string{path.Clean(p.Path)}
 		if p.Wildcard {
-			var err error
-			if matches, err = fscopy.ResolveWildcards(root, p.Path, true); err != nil && !missing(err) {
-				return err
-			}
+			matches = c.matches(path.Join("/", p.Path))
 		}
 		for _, match := range matches {
 			if err := c.keep(ctx, path.Join("/", match), 0); err != nil {
@@ -76,6 +74,58 @@ func (k *Keep) run(ctx context.Context, world World) error {
 		}
 	}
 	return os.WriteFile(world.Marker(k.Stage), []byte(sum+"\n"), 0o644)
+}
+
+// matches returns the paths of the root file system that a pattern matches, as
+// fsutil's ResolveWildcards does for the copy that follows: it follows links up
+// to the first element with a special character, and none from there on. That
+// function itself looks at all files, also at those of /proc.
+func (c *keeper) matches(pattern string) []string {
+	elements := strings.Split(pattern[1:], "/")
+	found := []string{"/"}
+	special := false
+	for i, element := range elements {
+		special = special || hasSpecial(element)
+		if !special {
+			found[0] = path.Join(found[0], element)
+			continue
+		}
+		var next []string
+		for _, folder := range found {
+			at := folder
+			if i > 0 && !hasSpecial(strings.Join(elements[:i], "/")) {
+				var err error
+				if at, err = continuity.RootPath(root, folder); err != nil {
+					continue
+				}
+			} else if info, err := os.Lstat(folder); err != nil || !info.IsDir() {
+				continue
+			}
+			entries, _ := os.ReadDir(at) // what is no folder has nothing in it
+			for _, entry := range entries {
+				if ok, err := path.Match(element, entry.Name()); ok && err == nil && !c.skipped(path.Join(at, entry.Name())) {
+					next = append(next, path.Join(folder, entry.Name()))
+				}
+			}
+		}
+		if found = next; len(found) == 0 {
+			return nil
+		}
+	}
+	return found
+}
+
+// hasSpecial reports whether part of a path is a pattern.
+func hasSpecial(part string) bool {
+	for i := 0; i < len(part); i++ {
+		switch part[i] {
+		case '\\':
+			i++
+		case '*', '?', '[':
+			return true
+		}
+	}
+	return false
 }
 
 // keeper copies paths of the root file system to the same paths in kept.
