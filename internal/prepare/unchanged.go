@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/inputs"
 	"github.com/slipway-ci/slipway/internal/kaniko"
@@ -233,16 +234,15 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 
 // files are what the Dockerfile takes of the build context.
 func (u *unchanged) files(ctx context.Context) (inputs.List, error) {
-	root, err := os.OpenRoot(u.source.context)
+	var ignore []byte
+	if u.source.ignore != nil {
+		ignore = u.source.ignore.content
+	}
+	files, err := buildcontext.Open(u.source.context, ignore)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	ignore, err := u.source.ignore.matcher()
-	if err != nil {
-		return nil, err
-	}
-	return inputs.Context{Root: root, Ignore: ignore, Paths: u.derived.ContextPaths()}.List(ctx)
+	return inputs.Context{Files: files, Paths: u.derived.ContextPaths()}.List(ctx)
 }
 
 // noAnswer is an error of a registry that did not say what it has.
