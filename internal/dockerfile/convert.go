@@ -109,13 +109,14 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 	c.pending = pending{}
 	lines := ""
 	start := c.after(n.from)
-	own, err := c.hasUser(ctx, n)
+	user, folder, err := c.fromBase(ctx, n)
 	if err != nil {
 		return err
 	}
-	if own && n.parent == none {
+	if user && n.parent == none {
 		lines = "USER 0:0\n"
 	}
+	own := user || folder
 	if n.parent != none {
 		triggers := map[string]int{}
 		for _, i := range c.nodes[n.parent].body {
@@ -133,6 +134,9 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 	}
 	c.put(start, start, lines)
 	for _, i := range n.body {
+		if kindOf(i) == "workdir" {
+			own = user
+		}
 		start := c.source.starts[i.line-1]
 		text, err := c.instruction(n, i, frontend.Place{Line: i.line}, start, own)
 		if err != nil {
@@ -148,21 +152,29 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 	return nil
 }
 
-// hasUser reports whether the image that a stage goes back to has a user that is
-// not root. Each RUN of the stage is an operation then.
-func (c *conversion) hasUser(ctx context.Context, n *node) (bool, error) {
-	for n.parent != none {
-		n = c.nodes[n.parent]
+// fromBase reports whether the image that a stage goes back to brings a user that
+// is not root, and whether it brings a working directory that no instruction
+// before the stage has replaced. In either case each RUN is an operation: kaniko
+// would have the user for operations too, and does not make the directory.
+func (c *conversion) fromBase(ctx context.Context, n *node) (user, folder bool, err error) {
+	folder = true
+	for ; n.parent != none; n = c.nodes[n.parent] {
+		if slices.ContainsFunc(c.nodes[n.parent].body, func(i *instruction) bool { return kindOf(i) == "workdir" }) {
+			folder = false
+		}
 	}
 	config := c.derived.derivation.options.Config
 	if n.base == scratch || config == nil {
-		return false, nil
+		return false, false, nil
 	}
 	image, err := config(ctx, n.base)
 	if err != nil {
-		return false, fmt.Errorf("base image %s: %w", n.base, err)
+		return false, false, fmt.Errorf("base image %s: %w", n.base, err)
 	}
-	return image != nil && !IsRoot(image.User), nil
+	if image == nil {
+		return false, false, nil
+	}
+	return !IsRoot(image.User), folder && path.Clean("/"+image.WorkingDir) != "/", nil
 }
 
 // put replaces part of the derived Dockerfile, unless it is the same.
@@ -312,7 +324,7 @@ func (c *conversion) run(n *node, i *instruction, command *instructions.RunComma
 		if mounts = mounts || kind == "bind" || kind == "tmpfs"; kind == "cache" || kind == "secret" {
 			flags += " " + i.raw(m.flag)
 		}
-		if kind != "bind" || from == "" {
+		if kind != "bind" || from == "" || from == scratch {
 			continue
 		}
 		stage := c.last(from, n.index)

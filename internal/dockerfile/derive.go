@@ -257,27 +257,24 @@ func (d *derivation) pin() error {
 			d.replace(n.from, image, ref, "the digest of "+n.base)
 		}
 		for _, i := range n.program {
-			from := d.copiedImage(n, i)
-			if from == "" {
-				continue
+			for _, from := range d.readImages(n, i) {
+				ref, err := d.pinned(from.image, "")
+				if err != nil {
+					return fmt.Errorf("%s:%d: %s: no stage has this name, and as an image: %w", d.file.name, i.line, from.as, err)
+				}
+				if slices.ContainsFunc(n.places, func(p place) bool { return p.in == i && p.role == copied && d.mount(p.full) != "" }) {
+					// A stage would lose these very files to the mount.
+					d.replace(i, from.word, ref, "the digest of "+from.image+"; kaniko fetches it itself")
+					continue
+				}
+				if names[from.image] == "" {
+					names[from.image] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
+					added = append(added, "FROM "+ref+" AS "+names[from.image])
+					d.copiedFrom = append(d.copiedFrom, ref)
+					first = min(first, n.index)
+				}
+				d.replace(i, from.word, names[from.image], "a stage of its own, so that it is built from the digest of "+from.image)
 			}
-			ref, err := d.pinned(from, "")
-			if err != nil {
-				return fmt.Errorf("%s:%d: COPY --from=%s: no stage has this name, and as an image: %w", d.file.name, i.line, from, err)
-			}
-			flag := i.flag("from")
-			if slices.ContainsFunc(n.places, func(p place) bool { return p.in == i && p.role == copied && d.mount(p.full) != "" }) {
-				// A stage would lose these very files to the mount.
-				d.replace(i, flag, "--from="+ref, "the digest of "+from+"; kaniko fetches it itself")
-				continue
-			}
-			if names[from] == "" {
-				names[from] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
-				added = append(added, "FROM "+ref+" AS "+names[from])
-				d.copiedFrom = append(d.copiedFrom, ref)
-				first = min(first, n.index)
-			}
-			d.replace(i, flag, "--from="+names[from], "a stage of its own, so that it is built from the digest of "+from)
 		}
 	}
 	if len(added) > 0 {
@@ -286,16 +283,38 @@ func (d *derivation) pin() error {
 	return nil
 }
 
-// copiedImage is the image that an instruction of n copies from; "" for none.
-func (d *derivation) copiedImage(n *node, i *instruction) string {
-	c, ok := i.command.(*instructions.CopyCommand)
-	if !ok || c.From == "" || c.From == scratch || i.isForeign {
-		return ""
+// readImage is an image that an instruction reads files from.
+type readImage struct {
+	image string
+	word  span   // its name in the instruction
+	as    string // the flag that names it
+}
+
+// readImages returns the images that an instruction of n copies from or mounts.
+func (d *derivation) readImages(n *node, i *instruction) []readImage {
+	var images []readImage
+	switch c := i.command.(type) {
+	case *instructions.CopyCommand:
+		if c.From == "" || c.From == scratch || i.isForeign {
+			return nil
+		}
+		if source, err := d.copySource(n, i, c.From); err == nil && source == none { // an error would have been need's
+			flag := i.flag("from")
+			images = append(images, readImage{c.From, span{flag.start + len("--from="), flag.end}, "COPY --from=" + c.From})
+		}
+	case *instructions.RunCommand:
+		for _, m := range i.mounts() {
+			from := m.options["from"]
+			if from == "" || from == scratch || m.options["type"] != "bind" || i.isForeign || d.last(from, n.index) != none {
+				continue
+			}
+			if at := strings.Index(i.raw(m.flag), "from="+from); at >= 0 {
+				start := m.flag.start + at + len("from=")
+				images = append(images, readImage{from, span{start, start + len(from)}, "RUN --mount=from=" + from})
+			}
+		}
 	}
-	if source, err := d.copySource(n, i, c.From); err != nil || source != none {
-		return "" // an error would have been need's
-	}
-	return c.From
+	return images
 }
 
 // literal is the stage or scratch that n is FROM, as kaniko must read it.

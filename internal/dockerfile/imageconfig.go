@@ -55,8 +55,8 @@ func (d *derivation) askForPins(ctx context.Context) {
 			ask(n.base, n.platform)
 		}
 		for _, i := range n.program {
-			if image := d.copiedImage(n, i); image != "" {
-				ask(image, "")
+			for _, from := range d.readImages(n, i) {
+				ask(from.image, "")
 			}
 		}
 	}

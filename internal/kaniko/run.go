@@ -187,19 +187,25 @@ func makeLink(link plan.Link) error {
 	return os.Symlink(link.Target, link.Path)
 }
 
-// makeParents makes the folders that are missing as the golang images make
-// theirs below /go: whoever runs a go command may write there.
+// makeParents makes the folders that are missing. Below the first whoever runs a
+// go command may write, as in the golang images' /go; that one itself has the
+// mode that it gets where an image has none and files are copied into it.
 func makeParents(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := makeParents(filepath.Dir(dir)); err != nil {
+	parent := filepath.Dir(dir)
+	if err := makeParents(parent); err != nil {
 		return err
+	}
+	mode := 0o777 | os.ModeSticky
+	if parent == "/" {
+		mode = 0o755
 	}
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		return err
 	}
-	return os.Chmod(dir, 0o777|os.ModeSticky)
+	return os.Chmod(dir, mode)
 }
 
 func makeFile(file plan.File) error {

@@ -153,6 +153,9 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 		if err := a.check(from, source, built); err != nil {
 			return err
 		}
+		if len(a.Include) > 0 && a.Wildcard && !isFolder(from, source) {
+			continue // BuildKit does not send the client's files that no pattern takes
+		}
 		if a.Unpack {
 			done, err := unpack(from, source, dest, cleaned(a.Dest), given)
 			if err != nil {
@@ -187,6 +190,15 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 		}
 	}
 	return nil
+}
+
+func isFolder(from, name string) bool {
+	followed, err := continuity.RootPath(from, name)
+	if err != nil {
+		return false
+	}
+	info, err := os.Lstat(followed)
+	return err == nil && info.IsDir()
 }
 
 // check finds out whether a source is there.
