@@ -10,14 +10,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/test/cluster/parts"
 	"github.com/slipway-ci/slipway/test/docker/container"
@@ -31,12 +34,13 @@ type buildKit struct {
 	daemon *exec.Cmd
 	ended  chan struct{}
 	log    string // a file
+	state  string // its folder, as it sees it
 	builds atomic.Int64
+	use    sync.RWMutex // what builds left is removed while there is none
 }
 
-// pruneAfter is after how many builds what they left is removed: it lies in
-// memory.
-const pruneAfter = 50
+// maxState is how much the daemon may keep of earlier builds: it lies in memory.
+const maxState = 3 << 30
 
 // startWithin is how long the daemon may take to serve.
 const startWithin = time.Minute
@@ -64,7 +68,7 @@ func startBuildKit(ctx context.Context, dir, enter, registry string) (*buildKit,
 	}
 	b := &buildKit{
 		client: filepath.Join(programs, "buildctl"), addr: "unix://" + filepath.Join(dir, "buildkit.sock"),
-		ended: make(chan struct{}), log: filepath.Join(dir, "buildkitd.log"),
+		ended: make(chan struct{}), log: filepath.Join(dir, "buildkitd.log"), state: state,
 	}
 	daemon := container.Container{
 		Memory: state,
@@ -84,13 +88,21 @@ func startBuildKit(ctx context.Context, dir, enter, registry string) (*buildKit,
 	}
 	defer log.Close()
 	b.daemon.Stdout, b.daemon.Stderr = log, log
-	if err := b.daemon.Start(); err != nil {
-		return nil, fmt.Errorf("start buildkitd: %w; it takes root", err)
-	}
+	b.daemon.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started := make(chan error)
 	go func() {
-		_ = b.daemon.Wait() // its log says why
+		// The daemon ends with the thread that starts it: this one stays until then.
+		runtime.LockOSThread()
+		err := b.daemon.Start()
+		started <- err
+		if err == nil {
+			_ = b.daemon.Wait() // its log says why
+		}
 		close(b.ended)
 	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start buildkitd: %w; it takes root", err)
+	}
 	if err := b.awaitReady(ctx); err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
@@ -154,12 +166,16 @@ func (b *buildKit) build(ctx context.Context, c Case, dir string) (v1.Image, str
 	if err := c.copyDockerfile(dockerfile); err != nil {
 		return nil, "", err
 	}
-	number := b.builds.Add(1)
+	if err := b.makeRoom(ctx); err != nil {
+		return nil, "", err
+	}
+	b.use.RLock()
+	defer b.use.RUnlock()
 	args := []string{
 		"--addr=" + b.addr, "build", "--progress=plain", "--frontend=dockerfile.v0", "--local=context=" + c.Dir, "--local=dockerfile=" + dockerfile,
 		"--output=type=oci,tar=false,compression=uncompressed,dest=" + out,
 		// Cache mounts are empty in each build, as they are in a build pod.
-		fmt.Sprintf("--opt=build-arg:BUILDKIT_CACHE_MOUNT_NS=build-%d", number),
+		fmt.Sprintf("--opt=build-arg:BUILDKIT_CACHE_MOUNT_NS=build-%d", b.builds.Add(1)),
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Args)) {
 		args = append(args, "--opt=build-arg:"+key+"="+c.Args[key])
@@ -190,13 +206,24 @@ func (b *buildKit) build(ctx context.Context, c Case, dir string) (v1.Image, str
 	if err != nil {
 		return nil, "", fmt.Errorf("read BuildKit's image: %w", err)
 	}
-	if number%pruneAfter == 0 {
-		prune := exec.CommandContext(ctx, b.client, "--addr="+b.addr, "prune", "--all")
-		if output, err := prune.CombinedOutput(); err != nil {
-			return nil, "", fmt.Errorf("remove what builds left: %w: %s", err, output)
-		}
-	}
 	return image, log.String(), nil
+}
+
+// makeRoom removes what builds left, where that is much.
+func (b *buildKit) makeRoom(ctx context.Context) error {
+	var about unix.Statfs_t
+	if err := unix.Statfs(fmt.Sprintf("/proc/%d/root%s", b.daemon.Process.Pid, b.state), &about); err != nil {
+		return b.unable(err)
+	}
+	if used := (about.Blocks - about.Bfree) * uint64(about.Bsize); used < maxState {
+		return nil
+	}
+	b.use.Lock()
+	defer b.use.Unlock()
+	if output, err := exec.CommandContext(ctx, b.client, "--addr="+b.addr, "prune", "--all").CombinedOutput(); err != nil {
+		return fmt.Errorf("remove what builds left in BuildKit: %w: %s", err, output)
+	}
+	return nil
 }
 
 func (b *buildKit) hasEnded() bool {
