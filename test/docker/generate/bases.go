@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// Bases are the images that cases name besides scratch. Who builds the cases
-// serves them under these names, of busybox's commands in /bin, /sbin, /usr/bin and
-// /usr/sbin, with /root, /tmp and /usr/local/bin, and:
+// Bases are the images that cases name besides scratch; package oracle serves them,
+// and says what they have.
 var Bases = []string{
-	"busybox", // has the users root and nobody
+	"busybox",
 	"alpine:users",
 	"alpine:app",
 	"alpine:env",
 	"alpine:volume",
-	"alpine:secure",
+	"alpine:configured",
+	"alpine:odd",
 	"alpine:onbuild",
+	"tiny",
 }
 
 // stage is a model of a stage so far.
@@ -29,6 +30,7 @@ type stage struct {
 	user     string
 	dir      string
 	shell    bool // there is one
+	absent   bool // the folder it starts in is made by the first RUN
 	users    map[string]account
 	groups   map[string]int
 	triggers []func(*stage)
@@ -55,7 +57,12 @@ func (s *stage) clone() *stage {
 // newStage is a stage upon an image of Bases, or upon scratch.
 func newStage(base string) *stage {
 	s := &stage{fs: newTree(), dir: "/", users: map[string]account{}, groups: map[string]int{}}
-	if base == "scratch" {
+	switch base {
+	case "scratch":
+		return s
+	case "tiny":
+		s.add("/etc", folder(0o755, 0, 0))
+		s.add("/etc/motd", &node{kind: Regular, mode: 0o644})
 		return s
 	}
 	s.shell = true
@@ -68,14 +75,15 @@ func newStage(base string) *stage {
 	}
 	s.add("/root", folder(0o700, 0, 0))
 	s.add("/tmp", folder(0o1777, 0, 0))
+	s.add("/var/tmp", folder(0o1777, 0, 0))
 	s.add("/bin/busybox", &node{kind: Regular, mode: 0o755})
 	s.add("/bin/sh", &node{kind: Symlink, link: "/bin/busybox"})
 	s.add("/etc/passwd", &node{kind: Regular, mode: 0o644})
 	s.add("/etc/group", &node{kind: Regular, mode: 0o644})
 	s.fs.walk(func(_ string, n *node) { n.base = true })
 
-	if kind, ok := strings.CutPrefix(base, "alpine:"); ok {
-		s.alpine(kind)
+	if tag, ok := strings.CutPrefix(base, "alpine:"); ok {
+		s.alpine(tag)
 	}
 	return s
 }
@@ -83,29 +91,42 @@ func newStage(base string) *stage {
 // alpine adds the users that each of its tags has, and the tag's own.
 func (s *stage) alpine(tag string) {
 	s.users["app"] = account{1000, []int{1000, 4242}}
+	s.users["ops"] = account{1001, []int{4242}}
 	s.groups["app"], s.groups["docker"] = 1000, 4242
 	s.add("/home/app", folder(0o755, 1000, 1000))
+	s.add("/home/ops", folder(0o750, 1001, 4242))
 	switch tag {
 	case "app":
 		s.user = "app"
 	case "env":
-		// Its ENV and WORKDIR are not relied upon: expressions cope with any.
-		s.vars.set("BASE_ENV", "from-base", false)
-		s.dir = "/srv"
-		s.add("/srv", folder(0o755, 0, 0))
+		s.vars.set("MODE", "base", false)
+		s.vars.set("EMPTY", "", false)
+		s.vars.set("QUOTED", "", false)
+		s.dir = "/srv/app"
+		s.absent = true
 	case "volume":
 		s.volumes = []string{"/data"}
-		s.add("/data", folder(0o755, 0, 0))
-	case "secure":
+	case "onbuild":
+		s.vars.set("FROM_TRIGGER", "yes", true)
+		s.add("/triggered", &node{kind: Regular, mode: 0o644})
+		s.add("/srv", folder(0o755, 0, 0))
+		s.dir = "/srv"
+	case "odd":
 		s.add("/secure", folder(0o700, 1000, 1000))
-		s.add("/target", folder(0o755, 0, 0))
+		s.add("/secure/key", &node{kind: Regular, mode: 0o644, uid: 1000, gid: 1000})
+		s.add("/sticky", folder(0o1777, 0, 4242))
+		s.add("/setgid", folder(0o2775, 0, 4242))
+		s.add("/target", folder(0o700, 0, 0))
+		s.add("/target/inside", &node{kind: Regular, mode: 0o644})
 		s.add("/link", &node{kind: Symlink, link: "/target"})
 		s.add("/run", &node{kind: Folder, mode: 0o755, kids: map[string]*node{}, base: true})
 		s.add("/var/run", &node{kind: Symlink, link: "/run", base: true})
-		s.add("/hl", folder(0o755, 0, 0))
-		s.add("/hl/a", &node{kind: Regular, mode: 0o644})
-		s.add("/hl/b", &node{kind: Regular, mode: 0o644})
-		s.add("/caps", &node{kind: Regular, mode: 0o755})
+		s.add("/dangling", &node{kind: Symlink, link: "/nowhere"})
+		s.add("/hard", folder(0o755, 0, 0))
+		s.add("/hard/a", &node{kind: Regular, mode: 0o644})
+		s.add("/hard/b", &node{kind: Regular, mode: 0o644})
+		s.add("/hard/setuid", &node{kind: Regular, mode: 0o4755})
+		s.add("/hard/capable", &node{kind: Regular, mode: 0o755})
 	}
 }
 
@@ -164,6 +185,9 @@ func number(s string) (int, bool) {
 func (s *stage) canRun() bool {
 	if !s.shell || s.fs.get("/bin/sh") == nil {
 		return false
+	}
+	if s.absent && s.fs.get(s.dir) == nil {
+		return true // runc makes it
 	}
 	dir := s.fs.reach(s.dir, s.who())
 	return dir != nil && dir.kind == Folder && dir.may(s.who(), 1)

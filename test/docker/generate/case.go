@@ -100,14 +100,8 @@ func (c *Case) Clone() *Case {
 	return &copied
 }
 
-// Args is what docker-args.json holds.
-type Args struct {
-	Target    string            `json:"target"`
-	BuildArgs map[string]string `json:"buildArgs"`
-}
-
-// Write makes dir/context, with the Dockerfile and .dockerignore in it, and
-// dir/docker-args.json.
+// Write makes dir/context, with the Dockerfile and .dockerignore in it, and beside it
+// dir/context.json, which has the build args and the target for package oracle.
 func (c *Case) Write(dir string) error {
 	root := filepath.Join(dir, "context")
 	if err := os.MkdirAll(root, 0o755); err != nil {
@@ -136,15 +130,12 @@ func (c *Case) Write(dir string) error {
 			return err
 		}
 	}
-	args := Args{c.Target, c.BuildArgs}
-	if args.BuildArgs == nil {
-		args.BuildArgs = map[string]string{}
-	}
-	data, err := json.MarshalIndent(args, "", "\t")
+	about := map[string]any{"args": c.BuildArgs, "target": c.Target}
+	data, err := json.MarshalIndent(about, "", "\t")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "docker-args.json"), append(data, '\n'), 0o644)
+	return os.WriteFile(root+".json", append(data, '\n'), 0o644)
 }
 
 // write makes the file, readable for its owner whatever its mode will be, and the

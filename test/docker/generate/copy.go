@@ -104,7 +104,7 @@ func (g *generator) copyFrom(s *stage, x *transfer, from bool) string {
 		return "--from=" + e.name
 	}
 	if g.chance(0.04) {
-		image := pick(g, "alpine:secure", "alpine:secure", "busybox", "alpine:users", "alpine:volume")
+		image := pick(g, "alpine:odd", "alpine:odd", "busybox", "alpine:users", "alpine:volume")
 		x.from = newStage(image).fs
 		return "--from=" + image
 	}

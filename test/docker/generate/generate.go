@@ -198,8 +198,10 @@ func (g *generator) from(out *Stage, n int, final bool) *stage {
 		option{0.07, func() bool { base = "alpine:app"; return true }},
 		option{0.06, func() bool { base = "alpine:env"; return true }},
 		option{0.05, func() bool { base = "alpine:volume"; return true }},
-		option{0.10, func() bool { base = "alpine:secure"; return true }},
+		option{0.10, func() bool { base = "alpine:odd"; return true }},
 		option{0.03, func() bool { base = "alpine:onbuild"; return true }},
+		option{0.04, func() bool { base = "alpine:configured"; return true }},
+		option{0.02, func() bool { base = "tiny"; return final }},
 	)
 	out.Base = base
 	if base == "scratch" {
