@@ -405,7 +405,17 @@ func (c *conversion) add(o operation.Operation, run Run, words ...string) {
 	if len(c.pending.words) == 0 {
 		c.pending.run = run
 	}
+	c.pending.run.Keeps = c.pending.run.Keeps || run.Keeps
+	c.pending.run.Operations = append(c.pending.run.Operations, run.shown())
 	c.pending.words = append(c.pending.words, words...)
+}
+
+// shown is the instruction on one line.
+func (r Run) shown() string {
+	if r.Copies {
+		return r.Text
+	}
+	return "RUN " + strings.Join(strings.Fields(r.Text), " ")
 }
 
 // flush returns the instructions that carry out what is pending, at an offset.
@@ -428,7 +438,7 @@ func (c *conversion) keep(n *node, keep *operation.Keep) {
 	line := c.lines[n.from.line-1]
 	text := "what later stages copy of " + cmpOr(n.Name, strconv.Itoa(n.index))
 	c.add(operation.Operation{Instruction: fmt.Sprintf("%s:%d: %s", c.file.name, line, text), Keep: keep},
-		Run{Line: line, Text: text, Copies: true}, strconv.Itoa(len(c.operations)))
+		Run{Line: line, Text: text, Copies: true, Keeps: true}, strconv.Itoa(len(c.operations)))
 }
 
 func cmpOr(a, b string) string {

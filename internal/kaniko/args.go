@@ -19,8 +19,8 @@ type Options struct {
 	Layout     string // the folder of the OCI image layout to write
 	BaseImages string // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
 
-	LayerCache          string // the value of --cache-repo, "" for no layer cache
-	CacheRun, CacheCopy bool   // layers of which instructions it has
+	LayerCache string // the value of --cache-repo, "" for no layer cache
+	CacheRun   bool   // it has layers of RUN
 
 	BuildArgs   []string // "KEY=VALUE"
 	Secrets     []string // "id=ID,src=FILE"
@@ -90,7 +90,7 @@ func Args(o Options) ([]string, error) {
 		"--cache-dir=" + o.BaseImages,
 		"--cache-ttl=87600h",
 		fmt.Sprintf("--cache-run-layers=%t", o.LayerCache != "" && o.CacheRun),
-		fmt.Sprintf("--cache-copy-layers=%t", o.LayerCache != "" && o.CacheCopy),
+		"--cache-copy-layers=false",
 		fmt.Sprintf("--single-snapshot=%t", o.SingleSnapshot),
 		fmt.Sprintf("--use-new-run=%t", o.UseNewRun),
 		fmt.Sprintf("--ignore-var-run=%t", o.IgnoreVarRun),

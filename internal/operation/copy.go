@@ -129,7 +129,7 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 		owner = &fscopy.User{}
 	}
 	for _, required := range a.Required {
-		if err := a.check(from, required, built); err != nil {
+		if err := a.requires(from, required, built); err != nil {
 			return err
 		}
 	}
@@ -188,6 +188,21 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 		}, fscopy.AllowXAttrErrors); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// requires finds out whether a path is there that a pattern has to take: one
+// below the source, whose last element may be a link to nothing.
+func (a *CopyAction) requires(from, required string, built *buildcontext.Context) error {
+	required = path.Clean("/" + required)
+	parent, err := continuity.RootPath(from, path.Dir(required))
+	if err == nil {
+		_, err = os.Lstat(filepath.Join(parent, path.Base(required)))
+	}
+	name := relative(strings.TrimPrefix(filepath.Join(parent, path.Base(required)), from))
+	if err != nil || required == path.Clean("/"+a.Src) || built != nil && !built.Has(name) {
+		return fmt.Errorf("%s: no such file or folder", required)
 	}
 	return nil
 }

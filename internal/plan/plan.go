@@ -46,6 +46,11 @@ type Plan struct {
 	Dockerfile string `json:"dockerfile"`
 	Runs       []Run  `json:"runs,omitempty"`
 
+	// Operate is the program that carries out operations, and Kept the folder for
+	// what stages keep for others.
+	Operate string `json:"operate,omitempty"`
+	Kept    string `json:"kept,omitempty"`
+
 	// ImageConfig is the image's configuration, by the OCI image specification,
 	// but for rootfs, history and time, which push adds.
 	ImageConfig json.RawMessage `json:"imageConfig,omitempty"`
@@ -106,6 +111,11 @@ type Run struct {
 	As string `json:"as"`
 	// Copies says that it is a COPY or an ADD, or keeps what a later one copies.
 	Copies bool `json:"copies,omitempty"`
+	// Keeps says that it keeps what later stages copy.
+	Keeps bool `json:"keeps,omitempty"`
+	// Operations are the instructions, on one line each, that it carries out as
+	// operations; none for a RUN that is kaniko's own to carry out.
+	Operations []string `json:"operations,omitempty"`
 }
 
 // String is the instruction for a person, "RUN go build".
@@ -122,6 +132,10 @@ type Layers struct {
 	Folder layercache.Folder  `json:"folder"` // where kaniko finds and leaves entries. RUN instructions can write there
 	Pulled []layercache.Entry `json:"pulled"` // what was there before kaniko started
 	TTL    time.Duration      `json:"ttl"`
+	// Run and Copy say which new layers are worth an entry: those of RUN, those of
+	// COPY and ADD. Layers of a Keep never are, as it must be carried out.
+	Run  bool `json:"run,omitempty"`
+	Copy bool `json:"copy,omitempty"`
 	// Used is a file for the keys that kaniko looked up. Anything can write to
 	// it: believe nothing of it.
 	Used string `json:"used"`

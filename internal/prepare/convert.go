@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
 
+	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/frontend"
+	"github.com/slipway-ci/slipway/internal/inputs"
 	"github.com/slipway-ci/slipway/internal/operation"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -82,7 +85,53 @@ func pairs(entries []string) map[string]string {
 	return values
 }
 
-// taken returns a digest of what an operation takes of the build context.
+// taken returns a digest of an operation and of what it takes of the build
+// context. With it, kaniko's key of a layer changes when the layer may.
 func taken(ctx context.Context, source *source, o *operation.Operation) (string, error) {
-	return "", nil
+	var paths []string
+	if o.Copy != nil {
+		for _, a := range o.Copy.Actions {
+			if a.From == (operation.Source{}) {
+				paths = append(paths, a.Src)
+			}
+		}
+	}
+	if o.Exec != nil {
+		for _, m := range o.Exec.Mounts {
+			if m.From != nil && *m.From == (operation.Source{}) {
+				paths = append(paths, m.Path)
+			}
+		}
+	}
+	for i := range paths {
+		if paths[i] = strings.TrimPrefix(path.Clean("/"+paths[i]), "/"); paths[i] == "" {
+			paths[i] = "."
+		}
+	}
+	encoded, err := operation.Encode([]operation.Operation{*o})
+	if err != nil {
+		return "", err
+	}
+	list := inputs.List{{Kind: inputs.Operations, Value: encoded}}
+	if len(paths) > 0 {
+		files, err := source.files()
+		if err != nil {
+			return "", err
+		}
+		taken, err := inputs.Context{Files: files, Paths: paths}.List(ctx)
+		if err != nil {
+			return "", err
+		}
+		list = append(list, taken...)
+	}
+	return inputs.New(list).Inputs, nil
+}
+
+// files is the build context.
+func (s *source) files() (*buildcontext.Context, error) {
+	var ignore []byte
+	if s.ignore != nil {
+		ignore = s.ignore.content
+	}
+	return buildcontext.Open(s.context, ignore)
 }

@@ -299,6 +299,8 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Dockerfile:   source.name,
 		Times:        filepath.Join(c.Built, "times.json"),
 		ImageConfig:  converted.config,
+		Operate:      programFor(c),
+		Kept:         converted.world.Kept,
 	}
 	for _, run := range converted.Runs {
 		p.Runs = append(p.Runs, plan.Run(run))
@@ -320,6 +322,8 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	layerCache := ""
 	if p.Layers != nil {
 		layerCache = p.Layers.Folder.Flag()
+		// An operation that keeps something for later stages has no entry.
+		p.Env["FF_KANIKO_CACHE_PROBE_AFTER_MISS"] = "true"
 	}
 	p.Recompress = p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
 	if p.Args, err = kaniko.Args(kaniko.Options{
@@ -329,8 +333,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
 		LayerCache:                  layerCache,
-		CacheRun:                    c.runLayers(derived),
-		CacheCopy:                   c.CacheCopy,
+		CacheRun:                    c.runLayers(derived) || c.CacheCopy, // COPY is a RUN to kaniko
 		BuildArgs:                   args,
 		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
 		IgnorePaths:                 ignored,

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/inputs"
 	"github.com/slipway-ci/slipway/internal/kaniko"
@@ -234,11 +233,7 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 
 // files are what the Dockerfile takes of the build context.
 func (u *unchanged) files(ctx context.Context) (inputs.List, error) {
-	var ignore []byte
-	if u.source.ignore != nil {
-		ignore = u.source.ignore.content
-	}
-	files, err := buildcontext.Open(u.source.context, ignore)
+	files, err := u.source.files()
 	if err != nil {
 		return nil, err
 	}

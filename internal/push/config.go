@@ -80,8 +80,8 @@ func history(built *v1.ConfigFile, manifest *v1.Manifest, p *plan.Plan) []v1.His
 			continue
 		}
 		by := strings.TrimSpace(entry.CreatedBy)
-		for _, run := range p.Runs {
-			if rest, ok := strings.CutPrefix(by, "RUN "); ok && (rest == run.As || strings.HasSuffix(rest, " "+run.As)) {
+		if rest, ok := strings.CutPrefix(by, "RUN "); ok {
+			if run, ok := runOf(p, rest); ok {
 				by = run.String()
 			}
 		}

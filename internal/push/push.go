@@ -212,7 +212,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		fmt.Fprintf(stderr, "build-report: %v\n", err)
 	}
 	if c.Push && p.Unchanged == nil {
-		pushLayers(ctx, client, p.Layers, stderr)
+		pushLayers(ctx, client, p, stderr)
 	}
 	return nil
 }
