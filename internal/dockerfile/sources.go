@@ -56,13 +56,13 @@ func (d *derivation) checkSources() error {
 			if !ok {
 				continue
 			}
-			if within(path.Clean(strings.TrimLeft(word, "/")), "..") {
-				return d.file.errorAt(source.in.line, fmt.Sprintf("%s %s leaves the build context", source.by(), word),
-					"set the param context to a folder above both, and the param dockerfile to this file from there")
-			}
 			problem := d.options.Source(word)
 			if problem == nil {
 				continue
+			}
+			if within(path.Clean(strings.TrimLeft(word, "/")), "..") { // Docker looks from the context's root on
+				return d.file.errorAt(source.in.line, fmt.Sprintf("%s %s leaves the build context", source.by(), word),
+					"set the param context to a folder above both, and the param dockerfile to this file from there")
 			}
 			text := fmt.Sprintf("%s %s: %s", source.by(), word, problem.Problem)
 			if !problem.Bearable {
