@@ -226,16 +226,7 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 
 // files are what the Dockerfile takes of the build context.
 func (u *unchanged) files(ctx context.Context) (inputs.List, error) {
-	root, err := os.OpenRoot(u.source.context)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	ignore, err := u.source.ignore.matcher()
-	if err != nil {
-		return nil, err
-	}
-	return inputs.Context{Root: root, Ignore: ignore, Paths: u.derived.ContextPaths()}.List(ctx)
+	return inputs.Context{Files: u.source.context, Paths: u.derived.ContextPaths()}.List(ctx)
 }
 
 // noAnswer is an error of a registry that did not say what it has.
