@@ -125,7 +125,9 @@ func (r *Record) Changed(other *Record) []string {
 		return strings.Compare(a, b)
 	})
 	if len(changed) > 1 {
-		changed = slices.DeleteFunc(changed, func(part string) bool { return part == string(Derived) || part == string(Operations) || part == string(Config) })
+		changed = slices.DeleteFunc(changed, func(part string) bool {
+			return part == string(Derived) || part == string(Operations) || part == string(Config)
+		})
 	}
 	return changed
 }
