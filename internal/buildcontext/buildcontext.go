@@ -58,6 +58,12 @@ func Open(dir string, ignore []byte) (*Context, error) {
 	return c, nil
 }
 
+// WithPatterns is the context of the folder dir with patterns that [Context.Patterns]
+// has returned.
+func WithPatterns(dir string, patterns []string) *Context {
+	return &Context{tree: tree{dir: dir}, patterns: patterns, lines: make([]int, len(patterns))}
+}
+
 // try finds what is wrong with patterns, each by itself: an exception that
 // nothing precedes is never compiled.
 func try(patterns []string) error {

@@ -51,7 +51,6 @@ type Options struct {
 // SourceError is what is wrong with a path of the build context.
 type SourceError struct {
 	Problem, Fix string
-	Bearable     bool // a [Note] will do
 }
 
 // Derived is the Dockerfile kaniko builds, and what there is to say about it.

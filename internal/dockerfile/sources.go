@@ -65,13 +65,7 @@ func (d *derivation) checkSources() error {
 					"set the param context to a folder above both, and the param dockerfile to this file from there")
 			}
 			text := fmt.Sprintf("%s %s: %s", source.by(), word, problem.Problem)
-			if !problem.Bearable {
-				return d.file.errorAt(source.in.line, text, problem.Fix)
-			}
-			if problem.Fix != "" {
-				text += "; " + problem.Fix
-			}
-			d.noted = append(d.noted, Note{source.in.line, text})
+			return d.file.errorAt(source.in.line, text, problem.Fix)
 		}
 	}
 	return nil

@@ -111,12 +111,8 @@ func (a *CopyAction) run(ctx context.Context, world World, dest string, owner *f
 	case a.From.Stage != "":
 		return a.copy(ctx, filepath.Join(world.Kept, a.From.Stage), dest, nil, owner, false)
 	}
-	built, err := buildcontext.Open(world.Context, world.Ignore)
-	if err != nil {
-		return err
-	}
 	// Docker sends a build context as root's.
-	return a.copy(ctx, world.Context, dest, built, owner, true)
+	return a.copy(ctx, world.Context, dest, world.files(), owner, true)
 }
 
 // copy copies from the folder from, which is what built has of it; all of it if

@@ -297,10 +297,7 @@ func (m *Mount) copy(ctx context.Context, world World, target string) error {
 	if m.From.Stage != "" {
 		from, roots = filepath.Join(world.Kept, m.From.Stage), false
 	} else {
-		var err error
-		if built, err = buildcontext.Open(world.Context, world.Ignore); err != nil {
-			return err
-		}
+		built = world.files()
 	}
 	if err := a.copy(ctx, from, root, built, nil, roots); err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
@@ -41,12 +42,17 @@ type Operation struct {
 
 // World is where operations find what they read, the same for all of a build.
 type World struct {
-	Context string `json:"context"`          // the folder of the build context
-	Ignore  []byte `json:"ignore,omitempty"` // the content of its ignore file; nil for none
-	Kept    string `json:"kept"`             // a folder for what stages keep for others; RUN instructions can write there
+	Context string   `json:"context"`          // the folder of the build context
+	Ignore  []string `json:"ignore,omitempty"` // the patterns of its ignore file
+	Kept    string   `json:"kept"`             // a folder for what stages keep for others; RUN instructions can write there
 	// Hidden are absolute paths, some patterns, that are in kaniko's container
 	// and in no stage.
 	Hidden []string `json:"hidden,omitempty"`
+}
+
+// files is the build context.
+func (w World) files() *buildcontext.Context {
+	return buildcontext.WithPatterns(w.Context, w.Ignore)
 }
 
 // Source is where files are copied from: the build context, unless one of the

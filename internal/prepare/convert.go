@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/platforms"
 
-	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/frontend"
 	"github.com/slipway-ci/slipway/internal/inputs"
@@ -47,10 +46,7 @@ func convert(ctx context.Context, c *Config, host Host, source *source, derived 
 	if err != nil {
 		return nil, err
 	}
-	world := operation.World{Context: source.context, Kept: filepath.Join(c.Built, "kept")}
-	if source.ignore != nil {
-		world.Ignore = source.ignore.content
-	}
+	world := operation.World{Context: source.context.Dir(), Ignore: source.context.Patterns(), Kept: filepath.Join(c.Built, "kept")}
 	options := dockerfile.ConvertOptions{Command: []string{programFor(c), "operation", c.Prepared}, World: world, Together: c.SingleSnapshot}
 	if c.LayerCacheRepo != "" {
 		options.Digest = func(o *operation.Operation) (string, error) { return taken(ctx, source, o) }
@@ -114,24 +110,11 @@ func taken(ctx context.Context, source *source, o *operation.Operation) (string,
 	}
 	list := inputs.List{{Kind: inputs.Operations, Value: encoded}}
 	if len(paths) > 0 {
-		files, err := source.files()
-		if err != nil {
-			return "", err
-		}
-		taken, err := inputs.Context{Files: files, Paths: paths}.List(ctx)
+		taken, err := inputs.Context{Files: source.context, Paths: paths}.List(ctx)
 		if err != nil {
 			return "", err
 		}
 		list = append(list, taken...)
 	}
 	return inputs.New(list).Inputs, nil
-}
-
-// files is the build context.
-func (s *source) files() (*buildcontext.Context, error) {
-	var ignore []byte
-	if s.ignore != nil {
-		ignore = s.ignore.content
-	}
-	return buildcontext.Open(s.context, ignore)
 }

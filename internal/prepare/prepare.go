@@ -328,7 +328,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	p.Recompress = p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
 	if p.Args, err = kaniko.Args(kaniko.Options{
 		Dockerfile:                  filepath.Join(c.Prepared, "Dockerfile"),
-		Context:                     source.context,
+		Context:                     source.context.Dir(),
 		Target:                      derived.Target,
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
@@ -403,9 +403,9 @@ func leave(c *Config, host Host, program func() (inputs.Input, error), source *s
 	if err := step.WriteFile(name, converted.Content, 0o644); err != nil {
 		return fmt.Errorf("write the derived Dockerfile: %w", err)
 	}
-	if source.ignore != nil {
+	if source.ignore != "" {
 		// Where kaniko looks for a Dockerfile's own, before the context's.
-		if err := step.WriteFile(name+".dockerignore", source.ignore.forKaniko(), 0o644); err != nil {
+		if err := step.WriteFile(name+".dockerignore", ignoreForKaniko(source.context.Patterns()), 0o644); err != nil {
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
 	}

@@ -28,16 +28,16 @@ const askFor = 10 * time.Second
 
 // unchanged finds the image that an earlier build has made of the same inputs.
 type unchanged struct {
-	config  *Config
-	host    Host
-	client  *registry.Client
-	program func() (inputs.Input, error) // as an input, once it is known
-	source  *source
-	derived *dockerfile.Derived
+	config    *Config
+	host      Host
+	client    *registry.Client
+	program   func() (inputs.Input, error) // as an input, once it is known
+	source    *source
+	derived   *dockerfile.Derived
 	converted *converted
-	bases   *bases
-	secrets secrets
-	log     *log
+	bases     *bases
+	secrets   secrets
+	log       *log
 
 	now *inputs.Record // this build's, once it is known
 	old *inputs.Record // of the same inputs, with an image that is there, but too old
@@ -233,11 +233,7 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 
 // files are what the Dockerfile takes of the build context.
 func (u *unchanged) files(ctx context.Context) (inputs.List, error) {
-	files, err := u.source.files()
-	if err != nil {
-		return nil, err
-	}
-	return inputs.Context{Files: files, Paths: u.derived.ContextPaths()}.List(ctx)
+	return inputs.Context{Files: u.source.context, Paths: u.derived.ContextPaths()}.List(ctx)
 }
 
 // noAnswer is an error of a registry that did not say what it has.
