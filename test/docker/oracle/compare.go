@@ -67,7 +67,7 @@ func compare(theirs, ours v1.Image) ([]string, error) {
 	var all []difference
 	our, err := flatten(ours)
 	if err != nil {
-		return []string{fmt.Sprintf("Slipway's image cannot be unpacked: %v", err)}, nil //nolint:nilerr // that is the difference
+		return []string{fmt.Sprintf("Slipway's image cannot be unpacked: %v", err)}, nil
 	}
 	for _, problem := range our.problems {
 		if !slices.Contains(their.problems, problem) {

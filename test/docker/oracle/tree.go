@@ -158,9 +158,9 @@ func (t *tree) applyEntry(header *tar.Header, content io.Reader, unpacked map[st
 
 func (t *tree) entryInode(header *tar.Header, content io.Reader) (*inode, error) {
 	if header.Typeflag == tar.TypeLink {
-		// https://github.com/moby/go-archive resolves it below the layer's root.
+		// https://github.com/moby/go-archive/issues/99: v0.3.0 to v0.3.2 refuse it, v0.3.3 takes it again.
 		if strings.HasPrefix(header.Linkname, "/") {
-			t.problem("/%s is a hard link with the absolute name %s: newer versions of Docker do not load it", strings.TrimPrefix(header.Name, "/"), header.Linkname)
+			t.problem("/%s is a hard link with the absolute name %s: some versions of Docker do not load it", strings.TrimPrefix(header.Name, "/"), header.Linkname)
 		}
 		target, err := t.place(header.Linkname)
 		if err != nil {
