@@ -3,7 +3,9 @@ RUN as the base says
 COPY a /a
 USER root
 RUN as root
-FROM build
+FROM build AS heir
 RUN as root still
+USER 7
+RUN as another
 FROM example/nonroot
-COPY --from=build /a /a
+COPY --from=heir /a /a

@@ -4,5 +4,4 @@ ADD --unpack=false archive.tar.gz /
 ADD --keep-git-dir archive.tar /
 COPY --chmod=u=rwX,go=rX a /a
 COPY --link --chown=app b c /d/
-COPY "with blank" "/to there/"
 COPY ["json form", "/json/"]
