@@ -58,14 +58,37 @@ func (t *tree) ofRuntime(name string) bool {
 	return slices.Contains(leftByRuntime, name) && file.kind == tar.TypeDir && file.mode == 0o755 && file.uid == 0 && file.gid == 0 && len(t.below(name)) == 0
 }
 
+// sharedLayers returns how many of their first layers two images share: those of
+// the base image. A link from a new file to one of these is not compared, since
+// it depends on BuildKit's snapshotter whether the layer has both.
+func sharedLayers(a, b v1.Image) (int, error) {
+	first, err := a.ConfigFile()
+	if err != nil {
+		return 0, err
+	}
+	second, err := b.ConfigFile()
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for n < min(len(first.RootFS.DiffIDs), len(second.RootFS.DiffIDs)) && first.RootFS.DiffIDs[n] == second.RootFS.DiffIDs[n] {
+		n++
+	}
+	return n, nil
+}
+
 // compare tells how ours differs from what BuildKit made.
 func compare(theirs, ours v1.Image) ([]string, error) {
-	their, err := flatten(theirs)
+	base, err := sharedLayers(theirs, ours)
+	if err != nil {
+		return nil, err
+	}
+	their, err := flatten(theirs, base)
 	if err != nil {
 		return nil, fmt.Errorf("read BuildKit's image: %w", err)
 	}
 	var all []difference
-	our, err := flatten(ours)
+	our, err := flatten(ours, base)
 	if err != nil {
 		return []string{fmt.Sprintf("Slipway's image cannot be unpacked: %v", err)}, nil
 	}
@@ -160,7 +183,7 @@ func compareFiles(name string, their, our *inode) []difference {
 			differ(rankMode, "attribute "+key, "none", fmt.Sprintf("%q", our.xattrs[key]))
 		}
 	}
-	if their.kind != tar.TypeDir {
+	if their.kind != tar.TypeDir && len(their.names) > 0 && len(our.names) > 0 { // none is a file of the base's
 		differ(rankLinks, "names of the file", their.names, our.names)
 	}
 	return found
