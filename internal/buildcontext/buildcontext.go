@@ -132,7 +132,7 @@ func (c *Context) walk(ctx context.Context, files fsutil.FS, sub string, fn func
 			return err
 		}
 		err = fn(Entry{Path: name, Mode: fs.FileMode(stat.Mode), Link: stat.Linkname})
-		if err != nil && err != fs.SkipDir && err != fs.SkipAll { //nolint:errorlint // as [fs.WalkDir] has it
+		if ended(err) != nil {
 			failed = err
 			return fs.SkipAll
 		}

@@ -18,10 +18,10 @@ func Patterns(paths []string) []string {
 	return patterns
 }
 
-// special are the characters that patterns give a meaning, and "^", which
-// becomes one in the regular expression that a pattern with any of the others
-// is made into.
-const special = `*?[]\^`
+// special are the characters that a regular expression gives a meaning. A pattern
+// with any escape is made into one, where patternmatcher (v0.6.1) itself does
+// not escape "^", "|", "{" and "}".
+const special = `\.+*?()|[]{}^$`
 
 // mark is a byte order mark, which patternmatcher drops at the begin of such
 // an expression.

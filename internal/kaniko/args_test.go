@@ -84,6 +84,7 @@ func TestArgsThatWouldUndoThePlanAreRefusedByName(t *testing.T) {
 		{kaniko.Options{Extra: []string{"--destination=elsewhere"}}, "param kaniko-args: --destination is decided by the task's own params; remove it"},
 		{kaniko.Options{Extra: []string{"--annotation=a=b", "--no-push=false"}}, "param kaniko-args: --no-push is decided by the task's own params; remove it"},
 		{kaniko.Options{Extra: []string{"--cache-dir"}}, "param kaniko-args: --cache-dir is decided by the task's own params; remove it"},
+		{kaniko.Options{Extra: []string{"--label=a=b"}}, "param kaniko-args: --label is decided by the task's own params; remove it"},
 		{kaniko.Options{Extra: []string{"-d=elsewhere"}}, `param kaniko-args: "-d=elsewhere" is neither --name nor --name=value`},
 		{kaniko.Options{Extra: []string{"--label", "a=b"}}, `param kaniko-args: "a=b" is neither --name nor --name=value`},
 		{kaniko.Options{Extra: []string{"--"}}, `param kaniko-args: "--" is neither --name nor --name=value`},
@@ -128,14 +129,15 @@ func TestArgsOfWhatIsRecompressed(t *testing.T) {
 	}
 }
 
+// COPY is a RUN to kaniko.
 func TestLayerCacheArgs(t *testing.T) {
 	t.Parallel()
-	got, err := kaniko.Args(kaniko.Options{LayerCache: "oci:/slipway-built/layers/layer", CacheRun: true, CacheCopy: true})
+	got, err := kaniko.Args(kaniko.Options{LayerCache: "oci:/slipway-built/layers/layer", CacheRun: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := strings.Join(got, "\n") + "\n"
-	for _, want := range []string{"--cache-repo=oci:/slipway-built/layers/layer", "--cache-run-layers=true", "--cache-copy-layers=true"} {
+	for _, want := range []string{"--cache-repo=oci:/slipway-built/layers/layer", "--cache-run-layers=true", "--cache-copy-layers=false"} {
 		if !strings.Contains(args, want+"\n") {
 			t.Errorf("no %s in\n%s", want, args)
 		}

@@ -27,7 +27,7 @@ func layerAt(t *testing.T, name string, at time.Time, options ...tarball.LayerOp
 	archive := tar.NewWriter(&content)
 	for _, header := range []*tar.Header{
 		{Name: name, Typeflag: tar.TypeReg, Mode: 0o4755, Uid: 7, Size: 4, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "x"}},
-		{Name: name + ".link", Typeflag: tar.TypeLink, Linkname: name},
+		{Name: name + ".link", Typeflag: tar.TypeLink, Linkname: "/" + name}, // as kaniko has it
 	} {
 		header.ModTime, header.AccessTime, header.ChangeTime, header.Format = at, at, at, tar.FormatPAX
 		if err := archive.WriteHeader(header); err != nil {
@@ -76,7 +76,7 @@ func builtOf(t *testing.T, at time.Time, base v1.Layer, layers ...v1.Layer) *pla
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &plan.Plan{Layout: dir, BaseLayers: []string{keep.String()}, Compression: "9"}
+	return &plan.Plan{Layout: dir, BaseLayers: []string{keep.String()}, Compression: "9", Reproducible: true}
 }
 
 func onlyImage(t *testing.T, dir string) v1.Image {
@@ -96,7 +96,7 @@ func onlyImage(t *testing.T, dir string) v1.Image {
 	return img
 }
 
-// withoutTimes is the image of a plan once its times are forgotten: a valid one.
+// withoutTimes is the image of a plan once its layers are written anew: a valid one.
 func withoutTimes(t *testing.T, p *plan.Plan) (v1.Image, v1.Hash) {
 	t.Helper()
 	if err := rewriteLayers(p); err != nil {
@@ -154,6 +154,50 @@ func TestTimesAreForgotten(t *testing.T) {
 	}
 	if digests[0] != digests[1] {
 		t.Errorf("one content gives %s and %s", digests[0], digests[1])
+	}
+}
+
+// Newer versions of Docker refuse an image where a hard link leads to an absolute
+// name, as kaniko writes it. The base's layers stay what the registry has.
+func TestHardLinksLeadToRelativeNames(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	for _, reproducible := range []bool{false, true} {
+		p := builtAt(t, day, layerAt(t, "base", day))
+		p.Reproducible = reproducible
+		img, _ := withoutTimes(t, p)
+		config, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := day
+		if reproducible {
+			at = epoch
+		}
+		if !config.Created.Equal(at) {
+			t.Errorf("reproducible %t: created %v", reproducible, config.Created)
+		}
+		layers, err := img.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []struct {
+			link string
+			at   time.Time
+		}{{"/base", day}, {"app", at}} {
+			content, err := layers[i].Uncompressed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			archive := tar.NewReader(content)
+			if header, err := archive.Next(); err != nil || !header.ModTime.Equal(want.at) {
+				t.Errorf("reproducible %t: the file is %+v, %v", reproducible, header, err)
+			}
+			header, err := archive.Next()
+			if err != nil || header.Typeflag != tar.TypeLink || header.Linkname != want.link || !header.ModTime.Equal(want.at) {
+				t.Errorf("reproducible %t: the link is %+v, %v, want one to %s of %v", reproducible, header, err, want.link, want.at)
+			}
+		}
 	}
 }
 

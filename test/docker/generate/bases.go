@@ -93,8 +93,8 @@ func (s *stage) alpine(tag string) {
 	s.users["app"] = account{1000, []int{1000, 4242}}
 	s.users["ops"] = account{1001, []int{4242}}
 	s.groups["app"], s.groups["docker"] = 1000, 4242
-	s.add("/home/app", folder(0o755, 1000, 1000))
-	s.add("/home/ops", folder(0o750, 1001, 4242))
+	s.add("/home/app", &node{kind: Folder, mode: 0o755, uid: 1000, gid: 1000, kids: map[string]*node{}, base: true})
+	s.add("/home/ops", &node{kind: Folder, mode: 0o750, uid: 1001, gid: 4242, kids: map[string]*node{}, base: true})
 	switch tag {
 	case "app":
 		s.user = "app"

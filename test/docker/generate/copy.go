@@ -91,7 +91,8 @@ func (g *generator) copyFrom(s *stage, x *transfer, from bool) string {
 		}
 		e := pick(g, earlier...)
 		x.from = e.fs
-		if len(e.own(Regular, Folder, Symlink)) == 0 && !e.shell {
+		if len(e.own(Regular, Folder, Symlink)) == 0 && !g.chance(0.1) {
+			x.from = g.context
 			return ""
 		}
 		x.stage = e
@@ -225,6 +226,7 @@ func (g *generator) copyFlags(s *stage, i *Instruction, x *transfer, fromContext
 		owner := pick(g, owners...)
 		a := s.account(owner)
 		x.chown, x.uid, x.gid = true, a.uid, a.gid()
+		x.named = strings.ContainsAny(owner, "abcdefghijklmnopqrstuvwxyz")
 		if _, figures := number(owner); figures {
 			x.gid = a.uid
 		}

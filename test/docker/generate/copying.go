@@ -19,6 +19,7 @@ type transfer struct {
 	uid, gid int
 	mode     uint32 // 0 where there is no --chmod in figures
 	chown    bool
+	named    bool // the owner's name is to be looked up
 	link     bool
 	parents  bool
 	unpack   bool
@@ -30,6 +31,9 @@ func (x transfer) apply(t *tree) error {
 	to := t
 	if x.link {
 		to = newTree()
+		if x.named && len(x.sources)+len(x.docs) > 1 {
+			return errIndex
+		}
 	}
 	for _, source := range x.sources {
 		var err error
@@ -183,8 +187,8 @@ func (x transfer) copyParents(to *tree, source string) error {
 	}
 	pattern = strings.TrimPrefix(path.Clean("/"+pattern), "/")
 	from := x.from.get(root)
-	if from == nil || from.kind != Folder {
-		return errNone
+	if from == nil || from.kind != Folder || pattern == "" {
+		return errNone // BuildKit does not find "/" itself
 	}
 	if !hasPattern(source) && (&tree{from}).lget(pattern) == nil {
 		return errNone

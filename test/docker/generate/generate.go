@@ -129,7 +129,10 @@ func (g *generator) instruction(s *stage, left int) {
 		g.command(s, pick(g, "ENTRYPOINT", "CMD", "CMD"))
 		return
 	}
-	run, add := 0.0, 4.0
+	run, add, about := 0.0, 4.0, 1.0
+	if !s.final { // what is run there is nobody's business
+		about = 0.3
+	}
 	if s.canRun() {
 		run = 24
 	}
@@ -144,13 +147,13 @@ func (g *generator) instruction(s *stage, left int) {
 		option{7, func() bool { return g.arg(s) }},
 		option{8, func() bool { return g.workdir(s) }},
 		option{6, func() bool { return g.switchUser(s) }},
-		option{4, func() bool { return g.label(s) }},
-		option{3, func() bool { return g.expose(s) }},
-		option{2, func() bool { return g.command(s, pick(g, "ENTRYPOINT", "CMD")) }},
-		option{3, func() bool { return g.volume(s) }},
-		option{1.5, func() bool { return g.healthcheck(s) }},
+		option{4 * about, func() bool { return g.label(s) }},
+		option{3 * about, func() bool { return g.expose(s) }},
+		option{2 * about, func() bool { return g.command(s, pick(g, "ENTRYPOINT", "CMD")) }},
+		option{3 * about, func() bool { return g.volume(s) }},
+		option{1.5 * about, func() bool { return g.healthcheck(s) }},
 		option{1.5, func() bool { return g.setShell(s) }},
-		option{1, func() bool { return g.stopSignal(s) }},
+		option{1 * about, func() bool { return g.stopSignal(s) }},
 		option{1.5, func() bool { return g.onBuild(s) }},
 	)
 }

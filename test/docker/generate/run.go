@@ -2,6 +2,7 @@ package generate
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,12 +13,18 @@ func (g *generator) run(s *stage) bool {
 	if !s.hasUser(s.user) {
 		return false
 	}
-	return g.one(
-		option{70, func() bool { return g.shellForm(s) }},
-		option{8, func() bool { return g.execForm(s) }},
-		option{9, func() bool { return g.script(s) }},
-		option{13, func() bool { return g.mounted(s) }},
-	)
+	whole := func(weight float64, form func(*stage) bool) option {
+		return option{weight, func() bool {
+			before := *s
+			before.fs, before.users, before.groups = s.fs.clone(), maps.Clone(s.users), maps.Clone(s.groups)
+			if form(s) {
+				return true
+			}
+			*s = before
+			return false
+		}}
+	}
+	return g.one(whole(68, g.shellForm), whole(8, g.execForm), whole(10, g.script), whole(14, g.mounted))
 }
 
 func (g *generator) shellForm(s *stage) bool {
@@ -71,7 +78,7 @@ func (g *generator) execForm(s *stage) bool {
 func (g *generator) writable(s *stage) string {
 	a := s.who()
 	var dirs []string
-	for _, p := range append(s.own(Folder), "/tmp", "/root", "/usr/local/bin") {
+	for _, p := range append(s.own(Folder), "/tmp", "/root", "/home/app", "/usr/local/bin") {
 		if n := s.fs.reach(p, a); n != nil && n.kind == Folder && n.may(a, 3) && g.allowed(s, p+"/x") && p != "/home" {
 			dirs = append(dirs, p)
 		}

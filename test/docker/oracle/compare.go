@@ -58,16 +58,39 @@ func (t *tree) ofRuntime(name string) bool {
 	return slices.Contains(leftByRuntime, name) && file.kind == tar.TypeDir && file.mode == 0o755 && file.uid == 0 && file.gid == 0 && len(t.below(name)) == 0
 }
 
+// sharedLayers returns how many of their first layers two images share: those of
+// the base image. A link from a new file to one of these is not compared, since
+// it depends on BuildKit's snapshotter whether the layer has both.
+func sharedLayers(a, b v1.Image) (int, error) {
+	first, err := a.ConfigFile()
+	if err != nil {
+		return 0, err
+	}
+	second, err := b.ConfigFile()
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for n < min(len(first.RootFS.DiffIDs), len(second.RootFS.DiffIDs)) && first.RootFS.DiffIDs[n] == second.RootFS.DiffIDs[n] {
+		n++
+	}
+	return n, nil
+}
+
 // compare tells how ours differs from what BuildKit made.
 func compare(theirs, ours v1.Image) ([]string, error) {
-	their, err := flatten(theirs)
+	base, err := sharedLayers(theirs, ours)
+	if err != nil {
+		return nil, err
+	}
+	their, err := flatten(theirs, base)
 	if err != nil {
 		return nil, fmt.Errorf("read BuildKit's image: %w", err)
 	}
 	var all []difference
-	our, err := flatten(ours)
+	our, err := flatten(ours, base)
 	if err != nil {
-		return []string{fmt.Sprintf("Slipway's image cannot be unpacked: %v", err)}, nil //nolint:nilerr // that is the difference
+		return []string{fmt.Sprintf("Slipway's image cannot be unpacked: %v", err)}, nil
 	}
 	for _, problem := range our.problems {
 		if !slices.Contains(their.problems, problem) {

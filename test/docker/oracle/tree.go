@@ -44,11 +44,13 @@ const (
 // no leading slash; the root is "".
 type tree struct {
 	files    map[string]*inode
-	problems []string // what a reader of layers may refuse
+	problems []string        // what a reader of layers may refuse
+	ofBase   map[string]bool // names that layers of the base image gave to files
 }
 
-// flatten applies an image's layers, one upon the other.
-func flatten(image v1.Image) (*tree, error) {
+// flatten applies an image's layers, one upon the other. The first of them, base
+// in number, are the base image's.
+func flatten(image v1.Image, base int) (*tree, error) {
 	layers, err := image.Layers()
 	if err != nil {
 		return nil, err
@@ -57,7 +59,7 @@ func flatten(image v1.Image) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{files: map[string]*inode{"": {kind: tar.TypeDir, mode: 0o755}}}
+	t := &tree{files: map[string]*inode{"": {kind: tar.TypeDir, mode: 0o755}}, ofBase: map[string]bool{}}
 	if len(config.RootFS.DiffIDs) != len(layers) {
 		t.problem("the configuration names %d layers, the manifest %d", len(config.RootFS.DiffIDs), len(layers))
 	}
@@ -69,10 +71,17 @@ func flatten(image v1.Image) (*tree, error) {
 		if n < len(config.RootFS.DiffIDs) && sum != config.RootFS.DiffIDs[n].Hex {
 			t.problem("layer %d has the content sha256:%s, the configuration says %s", n+1, sum, config.RootFS.DiffIDs[n])
 		}
+		if n+1 == base {
+			for name := range t.files {
+				t.ofBase[name] = true
+			}
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.files)) {
 		file := t.files[name]
-		file.names = append(file.names, name)
+		if !t.ofBase[name] {
+			file.names = append(file.names, name)
+		}
 	}
 	return t, nil
 }
@@ -158,9 +167,9 @@ func (t *tree) applyEntry(header *tar.Header, content io.Reader, unpacked map[st
 
 func (t *tree) entryInode(header *tar.Header, content io.Reader) (*inode, error) {
 	if header.Typeflag == tar.TypeLink {
-		// https://github.com/moby/go-archive resolves it below the layer's root.
+		// https://github.com/moby/go-archive/issues/99: v0.3.0 to v0.3.2 refuse it, v0.3.3 takes it again.
 		if strings.HasPrefix(header.Linkname, "/") {
-			t.problem("/%s is a hard link with the absolute name %s: newer versions of Docker do not load it", strings.TrimPrefix(header.Name, "/"), header.Linkname)
+			t.problem("/%s is a hard link with the absolute name %s: some versions of Docker do not load it", strings.TrimPrefix(header.Name, "/"), header.Linkname)
 		}
 		target, err := t.place(header.Linkname)
 		if err != nil {

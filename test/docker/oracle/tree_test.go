@@ -63,7 +63,7 @@ func TestFlatten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tree, err := flatten(imageFrom(t, tc.layers...))
+			tree, err := flatten(imageFrom(t, tc.layers...), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,7 +90,7 @@ func TestFlatten(t *testing.T) {
 
 func TestHardLinkToNothing(t *testing.T) {
 	t.Parallel()
-	_, err := flatten(imageFrom(t, []node{hardLink("b", "a")}))
+	_, err := flatten(imageFrom(t, []node{hardLink("b", "a")}), 0)
 	if err == nil || !strings.Contains(err.Error(), "hard link to a, which is not there") {
 		t.Errorf("got %v", err)
 	}
