@@ -194,7 +194,7 @@ func buildOne(ctx context.Context, o *oracle.Oracle, file, dir string, derived c
 // product panics.
 func summarize(out io.Writer, records []fileRecord, verbose bool) bool {
 	counts := map[string]int{}
-	var refused, alone, panics, not, differ, refusedBuilds []string
+	var refused, both, alone, panics, not, differ, refusedBuilds []string
 	for _, r := range records {
 		named := func(why string) string {
 			if verbose {
@@ -207,7 +207,7 @@ func summarize(out io.Writer, records []fileRecord, verbose bool) bool {
 		case d.Panic != "":
 			panics = append(panics, named(d.Panic))
 		case d.Refused != "" && d.BuildKit != "":
-			counts["refused by both"]++
+			both = append(both, "BuildKit: "+d.BuildKit+"; Slipway: "+named(d.Refused))
 		case d.Refused != "":
 			refused = append(refused, named(d.Refused))
 		case d.BuildKit != "":
@@ -229,7 +229,7 @@ func summarize(out io.Writer, records []fileRecord, verbose bool) bool {
 		}
 	}
 	fmt.Fprintf(out, "%d Dockerfiles: %d derived, %d refused by both front ends, %d by Slipway's alone, %d by BuildKit's alone, %d panics\n",
-		len(records), counts["derived"], counts["refused by both"], len(refused), len(alone), len(panics))
+		len(records), counts["derived"], len(both), len(refused), len(alone), len(panics))
 	fmt.Fprintf(out, "built: %d equal, %d differ, %d refused; %d only derived; %d not built yet\n",
 		counts["equal"], len(differ), len(refusedBuilds), len(not), counts["not built yet"])
 	for _, group := range []struct {
@@ -237,6 +237,7 @@ func summarize(out io.Writer, records []fileRecord, verbose bool) bool {
 		texts []string
 	}{
 		{"panics", panics}, {"refused by Slipway alone", refused}, {"refused by BuildKit alone", alone},
+		{"refused by both", both},
 		{"builds that differ", differ}, {"builds refused", refusedBuilds}, {"only derived", not},
 	} {
 		if len(group.texts) == 0 {
