@@ -271,6 +271,9 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 			}
 		}
 		want, mount := moves.of(p.of, p.full)
+		if c, ok := p.in.command.(*instructions.CopyCommand); ok && c.Parents && p.role == copied && mount != "" {
+			return d.stuck(p.in.line, mount, "with --parents COPY makes the path itself")
+		}
 		if raw := p.in.raw(p.word); p.full != "" && d.resolve(p, raw, from) != want {
 			text := substitute(raw, mount, moves[p.of][mount])
 			fixed := p.in.isForeign || !slices.Contains(n.body, p.in) && d.nodes[n.parent].final

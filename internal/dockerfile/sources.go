@@ -56,6 +56,9 @@ func (d *derivation) checkSources() error {
 			if !ok {
 				continue
 			}
+			if c, ok := source.in.command.(*instructions.CopyCommand); ok && c.Parents {
+				continue // a path there is a pattern, and a link in it is copied
+			}
 			problem := d.options.Source(word)
 			if problem == nil {
 				continue

@@ -185,7 +185,7 @@ func (g *generator) spelledSource(p string) string {
 }
 
 func (g *generator) cacheMount(s *stage, m *mount) bool {
-	written := g.varied(s, pick(g, "/root/.cache/go-build", "/go/pkg/mod", "/cache", "/var/cache/app", "/app/.cache", "cache"))
+	written := g.varied(s, pick(g, "/root/.cache/go-build", "/cache", "/var/cache/app", "/app/.cache", "cache"))
 	m.target = path.Join(s.dir, written)
 	if path.IsAbs(written) {
 		m.target = written
