@@ -231,9 +231,9 @@ func (d *derivation) newline() string {
 	return "\n"
 }
 
-// reference is what an image reference consists of: nothing the Dockerfile's
+// pinnable is what an image reference consists of: nothing the Dockerfile's
 // own syntax would take for something else.
-var reference = regexp.MustCompile(`^[\w./:@+-]+$`)
+var pinnable = regexp.MustCompile(`^[\w./:@+-]+$`)
 
 // pin names every image by digest. An image that is only copied from becomes a
 // stage: kaniko takes a stage's base from the images fetched beforehand, but

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
@@ -190,35 +191,48 @@ func (g *graph) need(index int) error {
 
 func (g *graph) resolveFrom(n *node) error {
 	lex := shell.NewLex(g.file.escape)
-	expand := func(word string) (string, error) {
+	expand := func(word string) (result, fix string, err error) {
 		result, missing, err := lex.ProcessWord(word, g.globals)
 		if err != nil {
-			return "", g.file.errorAt(n.from.line, err.Error(), "")
+			return "", "", g.file.errorAt(n.from.line, err.Error(), "")
+		}
+		if fix = "name an image"; len(missing) > 0 {
+			fix = fmt.Sprintf("give ARG %s a default before the first FROM, or pass it as a build arg",
+				strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
 		}
 		if result == "" {
-			fix := "name an image"
-			if len(missing) > 0 {
-				fix = fmt.Sprintf("give ARG %s a default before the first FROM, or pass it as a build arg",
-					strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
-			}
-			return "", g.file.errorAt(n.from.line, fmt.Sprintf("%s in FROM is empty", word), fix)
+			return "", "", g.file.errorAt(n.from.line, fmt.Sprintf("%s in FROM is empty", word), fix)
 		}
-		return result, nil
+		return result, fix, nil
 	}
-	var err error
-	if n.base, err = expand(n.BaseName); err != nil {
+	base, fix, err := expand(n.BaseName)
+	if err != nil {
 		return err
 	}
+	n.base = base
 	if n.Platform != "" {
-		if n.platform, err = expand(n.Platform); err != nil {
+		if n.platform, _, err = expand(n.Platform); err != nil {
 			return err
 		}
 		if !strings.Contains(n.platform, "/") {
 			return g.file.errorAt(n.from.line, fmt.Sprintf("platform %q", n.platform), "write it as os/arch, such as linux/amd64")
 		}
 	}
-	n.parent, err = g.only(n.base, n.index)
-	return err
+	if n.parent, err = g.only(n.base, n.index); err != nil || n.parent != none || n.base == scratch {
+		return err
+	}
+	if _, err := reference.ParseNormalizedNamed(n.base); err != nil {
+		return g.file.errorAt(n.from.line, fmt.Sprintf("%s is no image: %v", named(n.BaseName, n.base), err), fix)
+	}
+	return nil
+}
+
+// named is a word with what it expands to, where that is something else.
+func named(word, expanded string) string {
+	if word == expanded {
+		return word
+	}
+	return fmt.Sprintf("%s, which is %q,", word, expanded)
 }
 
 // sources are the stages an instruction of n reads from; none stands for an

@@ -35,8 +35,13 @@ var errDiffers = errors.New("images differ")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	do, args := run, os.Args[1:]
-	if len(args) > 0 && args[0] == "generated" {
-		do, args = campaign, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case "generated":
+			do, args = campaign, args[1:]
+		case "corpus":
+			do, args = ofCorpus, args[1:]
+		}
 	}
 	err := do(ctx, args, os.Stdout)
 	stop()

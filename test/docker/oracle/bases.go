@@ -69,7 +69,8 @@ func push(ctx context.Context, registry, ref string, image v1.Image) error {
 //     a configuration can say;
 //   - alpine:odd has folders of other owners and modes, links and a file with a
 //     capability;
-//   - tiny has one file and no shell.
+//   - tiny has one file and no shell;
+//   - standin:KIND is for Dockerfiles of others, see [StandIn].
 func bases(alpine v1.Image, recorder string) (map[string]v1.Image, error) {
 	record, err := os.ReadFile(recorder)
 	if err != nil {
@@ -108,12 +109,15 @@ func bases(alpine v1.Image, recorder string) (map[string]v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	tiny, err := with(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
-		folder("etc", 0o755), text("etc/motd", "tiny\n"))
+	tiny, err := with(emptyImage(), folder("etc", 0o755), text("etc/motd", "tiny\n"))
 	if err != nil {
 		return nil, err
 	}
-	made := map[string]v1.Image{"docker.io/library/alpine:users": users, "docker.io/library/alpine:odd": odd}
+	made, err := standInImages(record)
+	if err != nil {
+		return nil, err
+	}
+	made["docker.io/library/alpine:users"], made["docker.io/library/alpine:odd"] = users, odd
 	for _, variant := range []struct {
 		ref    string
 		base   v1.Image
@@ -153,6 +157,11 @@ func bases(alpine v1.Image, recorder string) (map[string]v1.Image, error) {
 		made["docker.io/library/"+variant.ref] = image
 	}
 	return made, nil
+}
+
+// emptyImage has no layers.
+func emptyImage() v1.Image {
+	return mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 }
 
 // node is an entry of a layer.

@@ -228,6 +228,9 @@ func (r *Result) judge(theirs v1.Image, ours outcome) (err error) {
 	return nil
 }
 
+// BuildKitError is what BuildKit says where it fails.
+func (r Result) BuildKitError() string { return buildKitError(r.BuildKitLog) }
+
 // buildKitError is the line of buildctl's that says why it failed.
 func buildKitError(log string) string {
 	for line := range strings.Lines(log) {
