@@ -58,10 +58,15 @@ func (k *Keep) run(ctx context.Context, world World) error {
 	for _, p := range k.Paths {
 		matches := []string{path.Clean(p.Path)}
 		if p.Wildcard {
-			matches = c.matches(path.Join("/", p.Path))
+			pattern := path.Join("/", p.Path)
+			// Whoever copies looks for matches in this folder, even if it has none.
+			if err := c.keep(ctx, withoutSpecial(pattern), 0, false); err != nil {
+				return err
+			}
+			matches = c.matches(pattern)
 		}
 		for _, match := range matches {
-			if err := c.keep(ctx, path.Join("/", match), 0); err != nil {
+			if err := c.keep(ctx, path.Join("/", match), 0, true); err != nil {
 				return err
 			}
 		}
@@ -138,9 +143,9 @@ type keeper struct {
 const maxLinks = 40
 
 // keep copies p, and where a folder on the way or p itself is a symbolic link,
-// that link and what it leads to. What is not there is not kept: whoever copies
-// it says so.
-func (c *keeper) keep(ctx context.Context, p string, links int) error {
+// that link and what it leads to; of a folder only itself, without whole. What
+// is not there is not kept: whoever copies it says so.
+func (c *keeper) keep(ctx context.Context, p string, links int, whole bool) error {
 	at := "/"
 	rest := strings.Split(strings.Trim(p, "/"), "/")
 	for i, element := range rest {
@@ -172,7 +177,7 @@ func (c *keeper) keep(ctx context.Context, p string, links int) error {
 			if !path.IsAbs(target) {
 				target = path.Join(path.Dir(at), target)
 			}
-			return c.keep(ctx, path.Join(append([]string{target}, rest[i+1:]...)...), links+1)
+			return c.keep(ctx, path.Join(append([]string{target}, rest[i+1:]...)...), links+1, whole)
 		}
 		if i < len(rest)-1 {
 			if err := c.folder(at); err != nil {
@@ -180,13 +185,28 @@ func (c *keeper) keep(ctx context.Context, p string, links int) error {
 			}
 		}
 	}
+	if !whole {
+		return c.folder(at)
+	}
 	return c.copyOne(ctx, at)
+}
+
+// withoutSpecial is the folder that a pattern is matched from.
+func withoutSpecial(pattern string) string {
+	folder := "/"
+	for element := range strings.SplitSeq(pattern[1:], "/") {
+		if hasSpecial(element) {
+			break
+		}
+		folder = path.Join(folder, element)
+	}
+	return folder
 }
 
 // folder makes a folder that is on the way, as it is.
 func (c *keeper) folder(at string) error {
 	info, err := os.Lstat(at)
-	if err != nil || !info.IsDir() {
+	if err != nil || !info.IsDir() || at == "/" {
 		return err
 	}
 	if _, err := os.Lstat(c.kept + at); err == nil {
