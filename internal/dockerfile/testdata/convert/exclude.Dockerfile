@@ -3,5 +3,5 @@ COPY --exclude=*.md --exclude=vendor . /src/
 ADD --unpack=false archive.tar.gz /
 ADD --keep-git-dir archive.tar /
 COPY --chmod=u=rwX,go=rX a /a
-COPY --link --chown=app b c /d/
+COPY --link --chown=7:8 b c /d/
 COPY ["json form", "/json/"]
