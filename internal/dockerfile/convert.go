@@ -263,6 +263,10 @@ func (c *conversion) copy(i *instruction, place frontend.Place, stage int) error
 	if err != nil {
 		return c.errorAt(i, err.Error(), "")
 	}
+	if copies.Link && slices.ContainsFunc(copies.Actions, func(a operation.CopyAction) bool { return a.Owner.Named() }) {
+		return c.errorAt(i, i.keyword()+" --link --chown by a name: the files are a layer of their own, which knows no names, so BuildKit fails too",
+			"give numbers, as in --chown=1000:1000, or leave --link out")
+	}
 	if stage != none {
 		for _, a := range copies.Actions {
 			if len(a.Include) == 0 {

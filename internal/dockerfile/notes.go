@@ -80,6 +80,9 @@ func (d *derivation) notes() []Note {
 				}
 			}
 			writtenSecrets(i, note)
+			if kind := kindOf(i); i.isForeign && (kind == "copy" || kind == "run" && (len(i.heredocs) > 0 || len(i.mounts()) > 0)) {
+				note(n.from.line, "%s: kaniko carries it out in its own way, which may not be Docker's (docs/kaniko.md)", i.keyword())
+			}
 			for _, what := range unsupported(i) {
 				note(i.line, "%s has no effect here", what)
 			}

@@ -86,7 +86,7 @@ func TestArgsThatWouldUndoThePlanAreRefusedByName(t *testing.T) {
 		{kaniko.Options{Extra: []string{"--cache-dir"}}, "param kaniko-args: --cache-dir is decided by the task's own params; remove it"},
 		{kaniko.Options{Extra: []string{"--label=a=b"}}, "param kaniko-args: --label is decided by the task's own params; remove it"},
 		{kaniko.Options{Extra: []string{"-d=elsewhere"}}, `param kaniko-args: "-d=elsewhere" is neither --name nor --name=value`},
-		{kaniko.Options{Extra: []string{"--label", "a=b"}}, `param kaniko-args: "a=b" is neither --name nor --name=value`},
+		{kaniko.Options{Extra: []string{"--annotation", "a=b"}}, `param kaniko-args: "a=b" is neither --name nor --name=value`},
 		{kaniko.Options{Extra: []string{"--"}}, `param kaniko-args: "--" is neither --name nor --name=value`},
 		{kaniko.Options{SnapshotMode: "fast"}, `param snapshot-mode: "fast" is none of full, redo and time`},
 		{kaniko.Options{CompressionLevel: "0"}, `param compression-level: "0" is no number from 1 to 9`},

@@ -171,14 +171,14 @@ func TestWhichRunFailed(t *testing.T) {
 		"not in the plan": {run("go test"), failed + "exit status 2\n", "build/Dockerfile: RUN go test: failed after 1.0 s, exit status 2"},
 		"many words": {
 			run(strings.Repeat("x ", 100)), failed + "exit status 2\n",
-			"build/Dockerfile: RUN " + strings.Repeat("x ", 39) + "x…: failed after 1.0 s, exit status 2",
+			"build/Dockerfile: RUN " + strings.Repeat("x ", 37) + "x…: failed after 1.0 s, exit status 2",
 		},
 		// This verdict has come through, as it says more.
 		"killed": {
 			run("go vet"), failed + "signal: killed\n",
 			"build/Dockerfile:7: RUN go vet: failed after 2.0 s, signal: killed: the step's memory was most likely used up; raise its limit, or that of the node",
 		},
-		"no text":                 {"INFO[0001] RUN\nINFO[0001] Running: [\n", failed + "exit status 2\n", "build/Dockerfile: RUN : failed after 1.0 s, exit status 2"},
+		"no text":                 {"INFO[0001] RUN\nINFO[0001] Running: [\n", failed + "exit status 2\n", "build/Dockerfile: RUN: failed after 1.0 s, exit status 2"},
 		"none":                    {run("go vet") + "\x1b[36mINFO\x1b[0m[0001] COPY . .\n", "error building image: no space left on device\n", ""},
 		"not the RUN that is run": {run("go vet"), "error building image: error pushing image: no space left on device\n", ""},
 		"nothing is known":        {"", failed + "exit status 2\n", ""},

@@ -49,6 +49,11 @@ func (o *Owner) lookup(etc string) (*fscopy.User, error) {
 	return &found, nil
 }
 
+// Named reports whether an owner has to be looked up.
+func (o *Owner) Named() bool {
+	return o != nil && (o.User != nil && o.User.Name != "" || o.Group != nil && o.Group.Name != "")
+}
+
 func missing(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

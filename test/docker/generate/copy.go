@@ -44,7 +44,7 @@ func (g *generator) attempt(s *stage, add, from bool) (Instruction, transfer, bo
 	switch {
 	case fromContext && g.chance(0.07):
 		g.inline(s, &i, &x)
-	case !g.sources(s, &x, fromContext):
+	case !g.sources(&x, fromContext):
 		return i, x, false
 	}
 	g.copyFlags(s, &i, &x, fromContext)
@@ -119,7 +119,7 @@ func (s *stage) own(kinds ...Kind) []string {
 }
 
 // sources chooses what is copied.
-func (g *generator) sources(s *stage, x *transfer, fromContext bool) bool {
+func (g *generator) sources(x *transfer, fromContext bool) bool {
 	number := 1
 	if g.chance(0.16) {
 		number = 2 + g.r.IntN(2)

@@ -139,22 +139,28 @@ func (g *generator) instruction(s *stage, left int) {
 	if slices.ContainsFunc(g.c.Files, func(f File) bool { return f.Archive != nil }) {
 		add = 12
 	}
+	can := func(weight float64, do func(*stage) bool) option {
+		return option{weight, func() bool { return do(s) }}
+	}
+	does := func(weight float64, do func(*stage)) option {
+		return option{weight, func() bool { do(s); return true }}
+	}
 	g.one(
-		option{26, func() bool { return g.copy(s, false, false) }},
-		option{add, func() bool { return g.copy(s, true, false) }},
-		option{run, func() bool { return g.run(s) }},
-		option{9, func() bool { return g.env(s) }},
-		option{7, func() bool { return g.arg(s) }},
-		option{8, func() bool { return g.workdir(s) }},
-		option{6, func() bool { return g.switchUser(s) }},
-		option{4 * about, func() bool { return g.label(s) }},
-		option{3 * about, func() bool { return g.expose(s) }},
-		option{2 * about, func() bool { return g.command(s, pick(g, "ENTRYPOINT", "CMD")) }},
-		option{3 * about, func() bool { return g.volume(s) }},
-		option{1.5 * about, func() bool { return g.healthcheck(s) }},
-		option{1.5, func() bool { return g.setShell(s) }},
-		option{1 * about, func() bool { return g.stopSignal(s) }},
-		option{1.5, func() bool { return g.onBuild(s) }},
+		can(26, func(s *stage) bool { return g.copy(s, false, false) }),
+		can(add, func(s *stage) bool { return g.copy(s, true, false) }),
+		can(run, g.run),
+		does(9, g.env),
+		does(7, g.arg),
+		can(8, g.workdir),
+		does(6, g.switchUser),
+		does(4*about, g.label),
+		does(3*about, g.expose),
+		does(2*about, func(s *stage) { g.command(s, pick(g, "ENTRYPOINT", "CMD")) }),
+		does(3*about, g.volume),
+		does(1.5*about, g.healthcheck),
+		does(1.5, g.setShell),
+		does(1*about, g.stopSignal),
+		can(1.5, g.onBuild),
 	)
 }
 

@@ -1,40 +1,68 @@
 package generate
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// TestSameSeed has a seed give the same case, in memory and in files.
+// manyCases are those of 5,000 seeds, for tests that do not change them.
+var manyCases = sync.OnceValue(func() []*Case {
+	var all []*Case
+	for seed := range uint64(5000) {
+		all = append(all, New(seed))
+	}
+	return all
+})
+
+// TestSameSeed has a seed give the same case.
 func TestSameSeed(t *testing.T) {
-	for seed := range uint64(200) {
-		if a, b := written(t, New(seed)), written(t, New(seed)); a != b {
+	for seed := range uint64(500) {
+		if a, b := encoded(t, New(seed)), encoded(t, New(seed)); a != b {
 			t.Fatalf("seed %d gives two cases:\n%s\n%s", seed, a, b)
 		}
 	}
 }
 
-// TestClone has a copy written as the case is.
-func TestClone(t *testing.T) {
-	for seed := range uint64(50) {
+// TestWrite has a case written as it is, and a copy of it too.
+func TestWrite(t *testing.T) {
+	for seed := range uint64(5) {
 		c := New(seed)
-		if a, b := written(t, c), written(t, c.Clone()); a != b {
+		a, b := written(t, c), written(t, c.Clone())
+		if a != b {
 			t.Fatalf("seed %d and its copy differ:\n%s\n%s", seed, a, b)
 		}
+		for _, f := range c.Files {
+			if !strings.Contains(a, "/context/"+f.Path+" ") {
+				t.Errorf("seed %d has no %s:\n%s", seed, f.Path, a)
+			}
+		}
+		if !strings.Contains(a, c.String()) {
+			t.Errorf("seed %d is not written as\n%s\nbut\n%s", seed, c, a)
+		}
 	}
+}
+
+func encoded(t *testing.T, c *Case) string {
+	t.Helper()
+	data, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // TestParses has BuildKit's own parser read each Dockerfile, and find the stages
 // and the heredocs that are meant.
 func TestParses(t *testing.T) {
-	for seed := range uint64(5000) {
-		c := New(seed)
+	for seed, c := range manyCases() {
 		stages := parsed(t, c)
 		if len(stages) != len(c.Stages) {
 			t.Errorf("seed %d: %d stages of %d\n%s", seed, len(stages), len(c.Stages), c)
@@ -50,8 +78,7 @@ func TestParses(t *testing.T) {
 
 // TestSize has cases stay small.
 func TestSize(t *testing.T) {
-	for seed := range uint64(5000) {
-		c := New(seed)
+	for seed, c := range manyCases() {
 		n := len(c.Stages)
 		for _, s := range c.Stages {
 			n += len(s.Body)

@@ -143,7 +143,7 @@ func (g *generator) commands(s *stage, n int) []string {
 }
 
 // Variables that are not the build's: a shell sets them, or the sandbox.
-const allButOurs = "env | grep -v -e ^HOSTNAME= -e ^SHLVL= -e ^_= -e ^PWD= -e ^OLDPWD= -e ^OTEL_ | sort"
+const allButOurs = "env | grep -v -e ^HOSTNAME= -e ^SHLVL= -e ^_= -e ^PWD= -e ^OLDPWD= -e ^OTEL_ -e ^TRACE | sort"
 
 // look writes to a file something that a command sees.
 func (g *generator) look(s *stage, commands *[]string) string {

@@ -2,6 +2,7 @@ package generate
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -25,16 +26,15 @@ var (
 )
 
 // env is an ENV of one to three variables. All of them see those from before it.
-func (g *generator) env(s *stage) bool {
+func (g *generator) env(s *stage) {
 	if g.chance(0.08) { // the form without an equals sign
 		name := pick(g, otherNames...)
 		g.set(s, "ENV", name, pick(g, "some words", "one", `"quoted words"`, "a=b", "with $PATH", "it"+g.c.escape()+"'s"))
 		s.vars.set(name, "", false)
-		return true
+		return
 	}
 	i := Instruction{Name: "ENV"}
-	after := s.vars
-	after = append(variables{}, after...)
+	after := slices.Clone(s.vars)
 	for range 1 + g.r.IntN(2)*g.r.IntN(3) {
 		name, word, value, isPath := g.assignment(s)
 		if g.chance(0.1) && s.shell {
@@ -48,7 +48,6 @@ func (g *generator) env(s *stage) bool {
 	}
 	s.vars = after
 	g.write(i)
-	return true
 }
 
 // assignment is a name, and a value as it is written and as it is if that is known.
@@ -68,7 +67,7 @@ func (g *generator) assignment(s *stage) (name, word, value string, isPath bool)
 }
 
 // arg is an ARG, with or without a default, which the build's arguments may replace.
-func (g *generator) arg(s *stage) bool {
+func (g *generator) arg(s *stage) {
 	if g.chance(0.12) {
 		words := []string{"TARGETOS", "TARGETARCH"}
 		if g.chance(0.4) {
@@ -78,21 +77,20 @@ func (g *generator) arg(s *stage) bool {
 			s.vars.set(w, "", false)
 		}
 		g.set(s, "ARG", words...)
-		return true
+		return
 	}
 	if len(g.globals) > 0 && g.chance(0.3) {
 		v := pick(g, g.globals...)
 		g.set(s, "ARG", v.name)
 		s.vars.set(v.name, v.value, true)
 		g.args[v.name] = true
-		return true
+		return
 	}
 	i := Instruction{Name: "ARG"}
 	for range 1 + g.r.IntN(2)*g.r.IntN(2) {
 		i.Words = append(i.Words, g.argWord(s))
 	}
 	g.write(i)
-	return true
 }
 
 func (g *generator) argWord(s *stage) string {
@@ -126,10 +124,10 @@ func (g *generator) argWord(s *stage) string {
 	return name + "=" + word
 }
 
-func (g *generator) label(s *stage) bool {
+func (g *generator) label(s *stage) {
 	if g.chance(0.06) {
 		g.set(s, "LABEL", "legacy", pick(g, "some words", `"quoted"`, "one"))
-		return true
+		return
 	}
 	i := Instruction{Name: "LABEL"}
 	for range 1 + g.r.IntN(3) {
@@ -146,10 +144,9 @@ func (g *generator) label(s *stage) bool {
 		i.Words = append(i.Words, key+"="+value)
 	}
 	g.write(i)
-	return true
 }
 
-func (g *generator) expose(s *stage) bool {
+func (g *generator) expose(s *stage) {
 	i := Instruction{Name: "EXPOSE"}
 	for range 1 + g.r.IntN(2)*g.r.IntN(3) {
 		w := g.word(s, pick(g, "8080", "8080", "80", "443/tcp", "53/udp", "9090"))
@@ -164,10 +161,9 @@ func (g *generator) expose(s *stage) bool {
 		i.Words = append(i.Words, w)
 	}
 	g.write(i)
-	return true
 }
 
-func (g *generator) switchUser(s *stage) bool {
+func (g *generator) switchUser(s *stage) {
 	users := []string{"1000", "1000:1000", "1234:5678", "65532:65532", "0"}
 	if s.shell {
 		users = append(users, "nobody", "root")
@@ -195,7 +191,6 @@ func (g *generator) switchUser(s *stage) bool {
 	}
 	g.set(s, "USER", g.word(s, user))
 	s.user = user
-	return true
 }
 
 func (g *generator) workdir(s *stage) bool {
@@ -226,7 +221,7 @@ func (g *generator) workdir(s *stage) bool {
 	return true
 }
 
-func (g *generator) volume(s *stage) bool {
+func (g *generator) volume(s *stage) {
 	i := Instruction{Name: "VOLUME", JSON: g.chance(0.4)}
 	for range 1 + g.r.IntN(2)*g.r.IntN(2) {
 		p := pick(g, "/data", "/var/lib/app", "/cache", "/etc/app", "/app", "/logs/")
@@ -237,10 +232,9 @@ func (g *generator) volume(s *stage) bool {
 		s.volumes = append(s.volumes, p)
 	}
 	g.write(i)
-	return true
 }
 
-func (g *generator) healthcheck(*stage) bool {
+func (g *generator) healthcheck(*stage) {
 	i := Instruction{Name: "HEALTHCHECK", Words: []string{"NONE"}}
 	if !g.chance(0.15) {
 		i.Keyword = "CMD"
@@ -255,26 +249,23 @@ func (g *generator) healthcheck(*stage) bool {
 		}
 	}
 	g.write(i)
-	return true
 }
 
-func (g *generator) setShell(s *stage) bool {
+func (g *generator) setShell(s *stage) {
 	i := Instruction{Name: "SHELL", JSON: true, Words: []string{"/bin/bash", "-o", "pipefail", "-c"}}
 	if s.shell {
 		shells := [][]string{{"/bin/sh", "-ec"}, {"/bin/sh", "-e", "-c"}, {"/bin/ash", "-o", "pipefail", "-c"}, {"/bin/busybox", "sh", "-c"}, {"sh", "-xc"}}
 		i.Words = pick(g, shells...)
 	}
 	g.write(i)
-	return true
 }
 
-func (g *generator) stopSignal(s *stage) bool {
+func (g *generator) stopSignal(s *stage) {
 	g.set(s, "STOPSIGNAL", g.word(s, pick(g, "SIGTERM", "SIGINT", "9", "SIGRTMIN+3", "KILL")))
-	return true
 }
 
 // command is an ENTRYPOINT or a CMD.
-func (g *generator) command(s *stage, name string) bool {
+func (g *generator) command(s *stage, name string) {
 	i := Instruction{Name: name, JSON: true}
 	switch p := g.r.Float64(); {
 	case p < 0.6:
@@ -290,7 +281,6 @@ func (g *generator) command(s *stage, name string) bool {
 	}
 	s.entry = true
 	g.write(i)
-	return true
 }
 
 // onBuild is a trigger: it is for a stage, or an image, that begins with this one.

@@ -109,7 +109,7 @@ func TestShrinkStops(t *testing.T) {
 	if tries != 3 {
 		t.Errorf("%d tries, want 3", tries)
 	}
-	if same := Shrink(t.Context(), c, func(context.Context, *Case) bool { return false }); written(t, same) != written(t, c) {
+	if same := Shrink(t.Context(), c, func(context.Context, *Case) bool { return false }); encoded(t, same) != encoded(t, c) {
 		t.Errorf("came back as\n%s", same)
 	}
 }

@@ -183,7 +183,7 @@ func compareFiles(name string, their, our *inode) []difference {
 			differ(rankMode, "attribute "+key, "none", fmt.Sprintf("%q", our.xattrs[key]))
 		}
 	}
-	if their.kind != tar.TypeDir {
+	if their.kind != tar.TypeDir && len(their.names) > 0 && len(our.names) > 0 { // none is a file of the base's
 		differ(rankLinks, "names of the file", their.names, our.names)
 	}
 	return found
