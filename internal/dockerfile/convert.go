@@ -339,9 +339,13 @@ func (c *conversion) run(n *node, i *instruction, command *instructions.RunComma
 		shown = append(shown, m)
 		c.dependsOn(stage)
 	}
-	stageOf := func(target string) int {
+	stageOf := func(target, dir string) int {
 		for _, m := range shown {
-			if path.Clean(target) == path.Clean(m.options["target"]) || strings.HasSuffix(path.Clean(target), path.Join("/", m.options["target"])) {
+			at := m.options["target"]
+			if !path.IsAbs(at) {
+				at = path.Join("/", dir, at) // the working directory itself where none is given
+			}
+			if path.Clean(target) == path.Clean(at) {
 				return m.stage
 			}
 		}
@@ -352,8 +356,8 @@ func (c *conversion) run(n *node, i *instruction, command *instructions.RunComma
 		}
 		return none
 	}
-	exec, err := c.means.Exec(place, func(target string) string {
-		if stage := stageOf(target); stage != none {
+	exec, err := c.means.Exec(place, func(target, dir string) string {
+		if stage := stageOf(target, dir); stage != none {
 			return keptName(stage)
 		}
 		return ""
@@ -363,7 +367,7 @@ func (c *conversion) run(n *node, i *instruction, command *instructions.RunComma
 	}
 	for _, m := range exec.Mounts {
 		if m.From != nil && m.From.Stage != "" {
-			c.keeps(stageOf(m.Target), operation.KeptPath{Path: m.Path})
+			c.keeps(stageOf(m.Target, exec.Dir), operation.KeptPath{Path: m.Path})
 		}
 	}
 	plain := !own && !mounts && len(command.Files) == 0 && rootAlone(exec.User) && path.IsAbs(exec.Args[0])

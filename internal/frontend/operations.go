@@ -79,6 +79,9 @@ func (d *Definition) fileOp(at Place, matches func(*pb.FileAction) bool) (found 
 
 // source is what an action copies from: the input of that index.
 func (o *op) source(index int64, stage string) (*operation.Source, error) {
+	if index == int64(pb.Empty) && stage != "" {
+		return &operation.Source{Stage: stage}, nil // a stage FROM scratch in which nothing was done
+	}
 	if index < 0 || int(index) >= len(o.inputs) || o.inputs[index] == nil {
 		return nil, fmt.Errorf("BuildKit names an input %d that is not there", index)
 	}
@@ -122,10 +125,10 @@ func (d *Definition) Mkdir(at Place) *operation.Mkdir {
 }
 
 // Exec returns the command of a RUN. stage returns the name, as in
-// [operation.Keep], of the stage that the bind mount at an absolute path shows;
-// "" for the build context. Mounts of secrets and caches are kaniko's, and not
+// [operation.Keep], of the stage that the bind mount at an absolute path shows,
+// by that path and the working directory; "" for the build context. Mounts of secrets and caches are kaniko's, and not
 // in it.
-func (d *Definition) Exec(at Place, stage func(target string) string) (*operation.Exec, error) {
+func (d *Definition) Exec(at Place, stage func(target, dir string) string) (*operation.Exec, error) {
 	var found *op
 	index := 0
 	for i, one := range d.ops[at.Line] {
@@ -163,7 +166,7 @@ func (d *Definition) Exec(at Place, stage func(target string) string) (*operatio
 			result.Script = source.Inline.Data
 			one.Script, one.Path = true, path.Join("/", source.Inline.Name)
 		default:
-			source, err := found.source(m.Input, stage(m.Dest))
+			source, err := found.source(m.Input, stage(m.Dest, command.Meta.Cwd))
 			if err != nil {
 				return nil, err
 			}

@@ -161,6 +161,17 @@ func neededArgs(content []byte) map[string]string {
 	if err != nil {
 		return nil
 	}
+	var words []string // that a FROM has or may need
+	for _, stage := range stages {
+		words = append(words, stage.BaseName)
+	}
+	for _, command := range globals {
+		for _, arg := range command.Args {
+			if arg.Value != nil {
+				words = append(words, *arg.Value)
+			}
+		}
+	}
 	args := map[string]string{}
 	for _, command := range globals {
 		for _, arg := range command.Args {
@@ -168,8 +179,8 @@ func neededArgs(content []byte) map[string]string {
 				continue
 			}
 			use := regexp.MustCompile(`^(.*)\$(?:` + arg.Key + `\b|\{` + arg.Key + `\})(.*)$`)
-			for _, stage := range stages {
-				switch match := use.FindStringSubmatch(stage.BaseName); {
+			for _, word := range words {
+				switch match := use.FindStringSubmatch(word); {
 				case match == nil:
 				case strings.Contains(match[1], ":"):
 					args[arg.Key] = "1.25"
@@ -179,6 +190,8 @@ func neededArgs(content []byte) map[string]string {
 					args[arg.Key] = "quay.io/example"
 				case strings.HasPrefix(match[2], ":") || match[1] != "":
 					args[arg.Key] = "image"
+				case match[2] != "":
+					args[arg.Key] = "quay.io/example/"
 				default:
 					args[arg.Key] = "alpine:3"
 				}
