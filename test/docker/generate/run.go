@@ -168,7 +168,7 @@ func (g *generator) look(s *stage, commands *[]string) string {
 		option{5, func() bool { c = "pwd"; return true }},
 		option{2, func() bool { c = "umask"; return true }},
 		option{6, func() bool { c = allButOurs; return true }},
-		option{2, func() bool { c = pick(g, "echo ~", `echo "$HOME"`, `echo "$0"`, "echo $#"); return true }},
+		option{2, func() bool { c = pick(g, "echo ~", `echo "$HOME"`, "echo $#"); return true }},
 		option{6, func() bool { c = "stat -c '%A %u:%g %n' " + seen(Folder) + " " + seen(Regular, Symlink); return true }},
 		option{4, func() bool { c = "find " + seen(Folder) + " | sort"; return true }},
 		option{3, func() bool { c = "ls -A " + seen(Folder); return true }},
