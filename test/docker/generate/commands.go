@@ -31,13 +31,16 @@ func (g *generator) fresh(s *stage, names ...string) string {
 func (g *generator) makeDir(s *stage) string {
 	if s.who().uid == 0 && g.chance(0.6) {
 		p := pick(g, "/app", "/data", "/srv/www", "/opt/tool/bin", "/etc/app/conf.d", "/var/lib/app", "/home/app/.config", "/usr/share/app")
+		if len(s.volumes) > 0 && g.chance(0.4) {
+			p = path.Join(pick(g, s.volumes...), pick(g, "", "in"))
+		}
 		if !g.allowed(s, p) || s.fs.mkdirAll(p, 0o755, 0, s.who().gid()) != nil {
 			return ""
 		}
 		if s.fs.get(p) == nil {
 			return ""
 		}
-		return "mkdir -p " + p
+		return "mkdir -p " + quoted(p)
 	}
 	p := g.fresh(s, "d", "sub", "made", "new dir")
 	if p == "" {

@@ -335,7 +335,7 @@ func (g *generator) dest(s *stage, x *transfer) bool {
 		option{16, func() bool { to = slash(existing(Folder)); return to != "" }},
 		option{6, func() bool { to = slash(existing(Symlink)); return to != "" }},
 		option{5, func() bool { to = existing(Regular); return to != "" && !many }},
-		option{4, func() bool {
+		option{8, func() bool {
 			if len(s.removed)+len(s.volumes) == 0 {
 				return false
 			}

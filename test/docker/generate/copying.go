@@ -31,7 +31,7 @@ func (x transfer) apply(t *tree) error {
 	to := t
 	if x.link {
 		to = newTree()
-		if x.named && len(x.sources)+len(x.docs) > 1 {
+		if x.named {
 			return errIndex
 		}
 	}
@@ -75,7 +75,15 @@ func (n *node) overlay(upper *node) {
 func (x transfer) copyMatches(to *tree, source string) error {
 	matches := []string{source}
 	if hasPattern(source) {
-		matches = x.from.matches(source)
+		var err error
+		if matches, err = x.from.matches(source); err != nil {
+			return err
+		}
+		// Of the context BuildKit fetches what matches: where nothing does, not even
+		// the folder that was to be looked into is there.
+		if len(matches) == 0 && x.stage == nil && !hasPattern(split(source)[0]) {
+			return errNone
+		}
 	}
 	for _, m := range matches {
 		n := x.from.get(m)
@@ -202,6 +210,9 @@ func (x transfer) copyParents(to *tree, source string) error {
 		if in, err := patternmatcher.MatchesOrParentMatches(p, []string{pattern}); failed != nil || err != nil || !in {
 			return
 		}
+		if out, err := patternmatcher.MatchesOrParentMatches(p, x.exclude); err != nil || out {
+			return
+		}
 		dest := path.Join(x.dest, p)
 		if failed = to.mkdirAll(path.Dir(dest), x.dirMode(), x.uid, x.gid); failed != nil {
 			return
@@ -253,14 +264,16 @@ func (x transfer) extract(to *tree, a *Archive) error {
 
 func hasPattern(p string) bool { return strings.ContainsAny(p, "*?[") }
 
-// matches are the paths that a pattern takes. As with BuildKit, what is in a folder
-// that matches is not looked at.
-func (t *tree) matches(pattern string) []string {
+// matches are the paths that a pattern takes, in a folder that has to exist.
+func (t *tree) matches(pattern string) ([]string, error) {
 	parts := split(pattern)
 	fixed := slices.IndexFunc(parts, hasPattern)
 	dir, n, err := t.resolve(path.Join(parts[:fixed]...), true)
-	if err != nil || n == nil || n.kind != Folder {
-		return nil
+	if err != nil {
+		return nil, err
+	}
+	if n == nil || n.kind != Folder {
+		return nil, errNone
 	}
 	want := path.Join(parts[fixed:]...)
 	var found []string
@@ -270,5 +283,5 @@ func (t *tree) matches(pattern string) []string {
 			found = append(found, path.Join(dir, p))
 		}
 	})
-	return found
+	return found, nil
 }

@@ -161,13 +161,13 @@ var ofCases = []struct {
 	{"three stages", func(c *Case) bool { return len(c.Stages) == 3 }},
 	{"FROM a stage", func(c *Case) bool {
 		return slices.ContainsFunc(c.Stages, func(s Stage) bool {
-			return slices.ContainsFunc(c.Stages, func(b Stage) bool { return b.Name != "" && b.Name == s.Base })
+			return slices.ContainsFunc(c.Stages, func(b Stage) bool { return b.Name != "" && strings.EqualFold(b.Name, s.Base) })
 		})
 	}},
 	{"FROM a stage with triggers", func(c *Case) bool {
 		return slices.ContainsFunc(c.Stages, func(s Stage) bool {
 			return slices.ContainsFunc(c.Stages, func(b Stage) bool {
-				return b.Name != "" && b.Name == s.Base && slices.ContainsFunc(b.Body, func(i Instruction) bool { return i.OnBuild })
+				return b.Name != "" && strings.EqualFold(b.Name, s.Base) && slices.ContainsFunc(b.Body, func(i Instruction) bool { return i.OnBuild })
 			})
 		})
 	}},

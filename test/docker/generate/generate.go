@@ -194,7 +194,8 @@ func (g *generator) from(out *Stage, n int, final bool) *stage {
 	if n > 0 && g.chance(0.16) {
 		// What is in /workspace stays in the build pod: no stage of the image has it.
 		if earlier := pick(g, g.stages...); earlier.name != "" && earlier.fs.get("/workspace") == nil {
-			out.Base, out.Platform = earlier.name, ""
+			// A base's name is in small letters, even that of a stage.
+			out.Base, out.Platform = strings.ToLower(earlier.name), ""
 			g.used[earlier.number] = true
 			return earlier.clone()
 		}

@@ -163,7 +163,7 @@ func (g *generator) bind(s *stage, m *mount) bool {
 		m.flag = strings.Replace(m.flag, "type=bind,", "", 1)
 	}
 	t := quoted(m.target)
-	m.commands = append(m.commands, "find "+t+" | sort > OUT 2>&1 || true")
+	m.commands = append(m.commands, "{ find "+t+" | sort; } > OUT 2>&1 || true")
 	switch {
 	case kind == Folder && g.chance(0.5):
 		m.commands = append(m.commands, "stat -c '%A %u:%g %n' "+t+" "+t+"/* > OUT 2>&1 || true")

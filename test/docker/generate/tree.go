@@ -27,7 +27,7 @@ var (
 	errFolder = errors.New("is no folder")
 	errFile   = errors.New("is a folder")
 	errNone   = errors.New("does not exist")
-	errIndex  = errors.New("invalid user index: BuildKit takes no name for several sources with --link")
+	errIndex  = errors.New("no user has a name there: BuildKit 0.30 takes figures alone with --link")
 )
 
 func newTree() *tree { return &tree{folder(0o755, 0, 0)} }
