@@ -132,6 +132,13 @@ func decompressed(in io.Reader) (io.ReadCloser, error) {
 // connectFor bounds the time until a host that ADD downloads from answers.
 const connectFor = 30 * time.Second
 
+// The stage may have no certificates, but kaniko's image has, as BuildKit's
+// daemon has its own. The variable is one of crypto/x509's.
+const (
+	certVariable = "SSL_CERT_DIR"
+	certFolders  = "/kaniko/ssl/certs:/etc/ssl/certs:/etc/pki/tls/certs"
+)
+
 // download puts the file into a new folder in dir, with the mode and the time
 // that BuildKit gives it.
 func (u *URL) download(ctx context.Context, dir string) (folder string, err error) {
@@ -146,6 +153,11 @@ func (u *URL) download(ctx context.Context, dir string) (folder string, err erro
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL, nil)
 	if err != nil {
 		return "", err
+	}
+	if _, set := os.LookupEnv(certVariable); !set {
+		if err := os.Setenv(certVariable, certFolders); err != nil {
+			return "", err
+		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = connectFor
