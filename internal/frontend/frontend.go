@@ -23,7 +23,7 @@ import (
 type Options struct {
 	Target    string // a stage's name; "" is the last
 	BuildArgs map[string]string
-	Platform  ocispecs.Platform // of the node and of the image
+	Platform  ocispecs.Platform // of the node, and of each FROM without one
 	Labels    map[string]string // of the image, over the Dockerfile's
 	// Config returns the configuration of a base image, by the reference that
 	// the Dockerfile has, in the form of the OCI image specification.
@@ -68,10 +68,11 @@ func Read(ctx context.Context, content []byte, o Options) (*Definition, error) {
 			Labels:         o.Labels,
 			BuildPlatforms: []ocispecs.Platform{o.Platform},
 		},
-		SourceMap:      llb.NewSourceMap(nil, "Dockerfile", "Dockerfile", content),
-		TargetPlatform: &o.Platform,
-		MetaResolver:   resolver(o.Config),
-		LLBCaps:        &caps,
+		// No target platform: a FROM --platform is the image's, as where docker
+		// build is asked for none.
+		SourceMap:    llb.NewSourceMap(nil, "Dockerfile", "Dockerfile", content),
+		MetaResolver: resolver(o.Config),
+		LLBCaps:      &caps,
 	})
 	if err != nil {
 		return nil, located(err)
