@@ -264,7 +264,11 @@ func (g *graph) sources(n *node, i *instruction) ([]int, error) {
 			if m.From == "" {
 				continue
 			}
-			sources = append(sources, g.last(m.From, n.index))
+			source := g.last(m.From, n.index)
+			if later := g.last(m.From, len(g.nodes)); source == none && later != none {
+				return nil, g.file.errorAt(i.line, fmt.Sprintf("RUN --mount=from=%s: that stage comes later, at line %d, and is not there yet", m.From, g.nodes[later].from.line), "move it up")
+			}
+			sources = append(sources, source)
 		}
 		return sources, nil
 	}

@@ -107,7 +107,7 @@ func (d *derivation) checkBrought(n *node, p place) error {
 		case slices.Contains(ofEveryContainer, mount):
 			d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("kaniko drops %s, which %s puts into %s: that is a mount of each container", file, p.in.keyword(), mount)})
 		default:
-			return d.dropped(p.in, file+", which "+p.in.keyword()+" puts into "+mount, mount, ", or name "+file+" in .dockerignore")
+			return d.dropped(p.in, file+", which "+p.in.keyword()+" puts into "+mount+",", mount, ", or name "+file+" in .dockerignore")
 		}
 	}
 	return nil
@@ -355,7 +355,7 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 			}
 		}
 		if own {
-			if at := mentions(i.withoutMountTargets(), mount); at >= 0 && !d.movesInRun(i, mount) {
+			if at := mentions(i.withoutMountTargets(), mount); at >= 0 && !d.movesInRun(n, i, mount) {
 				line := i.line
 				if !i.isForeign {
 					line = d.lineOf(i.at[at])
@@ -377,10 +377,13 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 
 // movesInRun reports whether each mention of a path in a RUN is an argument that
 // names a file to a command, so that another path in its place does the same.
-func (d *derivation) movesInRun(i *instruction, mount string) bool {
+func (d *derivation) movesInRun(n *node, i *instruction, mount string) bool {
 	c, ok := i.command.(*instructions.RunCommand)
 	if !ok || i.isForeign || len(i.heredocs) > 0 {
 		return false
+	}
+	if !slices.Contains(n.body, i) && d.nodes[n.parent].final {
+		return false // it is in the image too, as an ONBUILD
 	}
 	whole := regexp.MustCompile(`^(?:-o=?|-C=?|-chdir=|--?(?:modfile|overlay|pgo|coverprofile|output|target-directory)=)?/+` + regexp.QuoteMeta(mount[1:]) + `(?:/[\w.@+~-]+)*/?$`)
 	count := 0
@@ -420,8 +423,8 @@ func allMentions(text, mount string) []int {
 
 // moveInRuns gives the RUNs of a stage the paths that moves asks for.
 func (d *derivation) moveInRuns(n *node, moves moves) {
-	for _, i := range n.body {
-		if _, ok := i.command.(*instructions.RunCommand); !ok {
+	for _, i := range n.program {
+		if _, ok := i.command.(*instructions.RunCommand); !ok || i.isForeign {
 			continue
 		}
 		for mount, to := range moves[n.index] {

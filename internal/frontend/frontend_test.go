@@ -298,7 +298,7 @@ func TestExec(t *testing.T) {
 	t.Parallel()
 	env := []string{"PATH=/bin", "LANG=C"}
 	sh := func(text string) []string { return []string{"/bin/ash", "-c", text} }
-	stages := func(target string) string {
+	stages := func(target, _ string) string {
 		return map[string]string{"/tools": "stage-0", "/usr/bin/tool": "stage-0"}[target]
 	}
 	for name, tc := range map[string]struct {

@@ -82,11 +82,14 @@ func (o *op) source(index int64, stage string) (*operation.Source, error) {
 	if index == int64(pb.Empty) && stage != "" {
 		return &operation.Source{Stage: stage}, nil // a stage FROM scratch in which nothing was done
 	}
+	if stage != "" { // which may be empty, and then is no input
+		return &operation.Source{Stage: stage}, nil
+	}
 	if index < 0 || int(index) >= len(o.inputs) || o.inputs[index] == nil {
 		return nil, fmt.Errorf("BuildKit names an input %d that is not there", index)
 	}
 	input := o.inputs[index]
-	if source := input.GetSource(); source != nil && stage == "" {
+	if source := input.GetSource(); source != nil {
 		switch scheme, rest, _ := strings.Cut(source.Identifier, "://"); scheme {
 		case "local":
 			return &operation.Source{}, nil
@@ -99,9 +102,6 @@ func (o *op) source(index int64, stage string) (*operation.Source, error) {
 		default:
 			return nil, fmt.Errorf("a source of the kind %s", scheme)
 		}
-	}
-	if stage != "" {
-		return &operation.Source{Stage: stage}, nil
 	}
 	if file := input.GetFile(); file != nil && len(file.Actions) == 1 {
 		if mkfile := file.Actions[0].GetMkfile(); mkfile != nil {

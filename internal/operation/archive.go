@@ -145,9 +145,10 @@ func (u *URL) download(ctx context.Context, dir string) (folder string, err erro
 	if folder, err = os.MkdirTemp(dir, "url-"); err != nil {
 		return "", err
 	}
+	made := folder
 	defer func() {
 		if err != nil {
-			os.RemoveAll(folder)
+			os.RemoveAll(made)
 		}
 	}()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL, nil)

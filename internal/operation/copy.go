@@ -257,9 +257,10 @@ func (i *Inline) write(dir string) (folder string, err error) {
 	if folder, err = os.MkdirTemp(dir, "inline-"); err != nil {
 		return "", err
 	}
+	made := folder
 	defer func() {
 		if err != nil {
-			os.RemoveAll(folder)
+			os.RemoveAll(made)
 		}
 	}()
 	file, err := continuity.RootPath(folder, i.Name)

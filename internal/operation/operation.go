@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,7 +66,7 @@ type Source struct {
 
 // Inline is a file that the Dockerfile itself holds, as a here-document.
 type Inline struct {
-	Name string `json:"name"` // relative
+	Name string `json:"name"` // in a folder of its own
 	Mode uint32 `json:"mode"` // permission bits
 	Data []byte `json:"data"`
 }
@@ -130,9 +131,18 @@ func Write(dir string, world World, operations []Operation) error {
 	return nil
 }
 
-// Encode returns the operations as they count as inputs of an image.
+// Encode returns the operations as they count as inputs of an image: without what
+// is there for a layer cache alone.
 func Encode(operations []Operation) (string, error) {
-	content, err := encode(operations)
+	counting := slices.Clone(operations)
+	for i := range counting {
+		if keep := counting[i].Keep; keep != nil {
+			without := *keep
+			without.Digest = false
+			counting[i].Keep = &without
+		}
+	}
+	content, err := encode(counting)
 	return string(content), err
 }
 

@@ -602,7 +602,7 @@ func TestKeep(t *testing.T) {
 					matches = c.matches(dir + p)
 				}
 				for _, match := range matches {
-					err = errors.Join(err, c.keep(t.Context(), match, 0))
+					err = errors.Join(err, c.keep(t.Context(), match, 0, true))
 				}
 			}
 			if tc.err != "" {
