@@ -31,15 +31,7 @@ var expected = map[string]expectation{
 
 // TestCases builds each folder of testdata/cases with both.
 func TestCases(t *testing.T) {
-	o, err := oracle.New(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := o.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	o := startedBuilders(t)
 	left := maps.Clone(expected)
 	for _, dir := range cases(t) {
 		name := filepath.Base(dir)
@@ -75,14 +67,14 @@ func TestCases(t *testing.T) {
 // cases are the folders of testdata/cases.
 func cases(t *testing.T) []string {
 	t.Helper()
-	entries, err := os.ReadDir("testdata/cases")
+	entries, err := os.ReadDir(casesDir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var dirs []string
 	for _, entry := range entries {
 		if entry.IsDir() {
-			dirs = append(dirs, filepath.Join("testdata/cases", entry.Name()))
+			dirs = append(dirs, filepath.Join(casesDir, entry.Name()))
 		}
 	}
 	slices.Sort(dirs)

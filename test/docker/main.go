@@ -1,14 +1,26 @@
 // Command docker builds folders with BuildKit and with Slipway and says how the
 // images differ:
 //
-//	go run ./test/docker [-keep] [-v] [-j N] DIR…
+//	go run ./test/docker [-keep] [-v] [-j N] [-kaniko] DIR…
 //
 // Each folder is a build context with its Dockerfile; a file DIR.json beside it
 // has build args and the target, such as {"args": {"V": "1"}, "target": "build"}.
 // There is a line for each folder, "DIR: equal", "DIR: refused: FILE:LINE: why" or
 // "DIR: differs: what", and an indented one for each further difference. The
 // exit code is 1 where one differs, and 2 where that could not be found out.
-// The package oracle says what is compared. It takes root, and Debian.
+// With -kaniko it is kaniko alone in the place of Slipway. The package oracle
+// says what is compared. It takes root, and Debian.
+//
+// Instead of folders there may be cases that the package generate makes, one for
+// each seed:
+//
+//	go run ./test/docker generated [-state FILE] [-from SEED] [-n N] [-shrink] [-j N]
+//
+// FILE has a line for each seed that was checked, with the commit of the code.
+// These seeds are not checked again, so a campaign that was broken off goes on
+// where it stopped. What is refused or differs is told at once, the latter with the
+// Dockerfile, or with -shrink that of the smallest case that differs so. Twice a
+// minute, and in the end, a line has the counts. The exit codes are the same.
 package main
 
 import (
@@ -38,7 +50,7 @@ func main() {
 	if len(args) > 0 {
 		switch args[0] {
 		case "generated":
-			do, args = campaign, args[1:]
+			do, args = runCampaign, args[1:]
 		case "corpus":
 			do, args = ofCorpus, args[1:]
 		}
@@ -58,6 +70,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("docker", flag.ContinueOnError)
 	keep := flags.Bool("keep", false, "leave the folders of the builds, and say where they are")
+	alone := flags.Bool("kaniko", false, "build with kaniko alone in the place of Slipway")
 	logs := flags.Bool("v", false, "show the logs of both builds")
 	parallel := flags.Int("j", runtime.NumCPU(), "how many folders to build at a time")
 	if err := flags.Parse(args); err != nil {
@@ -75,13 +88,17 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return fmt.Errorf("start the builders: %w", err)
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
+	check, who := o.Check, "Slipway"
+	if *alone {
+		check, who = o.CheckKaniko, "kaniko"
+	}
 	var mu sync.Mutex
 	differs := false
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(*parallel)
 	for _, dir := range flags.Args() {
 		group.Go(func() error {
-			result, err := o.Check(ctx, dir)
+			result, err := check(ctx, dir)
 			if err != nil {
 				return err
 			}
@@ -93,8 +110,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 				fmt.Fprintf(out, "    kept: %s\n", result.Work)
 			}
 			if *logs {
-				fmt.Fprintf(out, "--- BuildKit, %s\n%s--- Slipway, %s\n%s", result.BuildKitTook.Round(time.Millisecond), result.BuildKitLog,
-					result.SlipwayTook.Round(time.Millisecond), result.SlipwayLog)
+				fmt.Fprintf(out, "--- BuildKit, %s\n%s--- %s, %s\n%s", result.BuildKitTook.Round(time.Millisecond), result.BuildKitLog,
+					who, result.SlipwayTook.Round(time.Millisecond), result.SlipwayLog)
 			}
 			return nil
 		})

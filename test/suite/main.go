@@ -49,6 +49,13 @@ var apart = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/docker
 // them with every combination of caches, and what is to be timed alone.
 const matrices = "^(TestUnchangedBesideANoOp|TestSameBytes|TestWild)$"
 
+// Seeds of generated Dockerfiles: those of make test, and those that make
+// test-all has beside them.
+const (
+	fewSeeds  = "1-20"
+	manySeeds = "21-320"
+)
+
 func levels(ctx context.Context) ([]level, error) {
 	list := exec.CommandContext(ctx, "go", "list", "./...")
 	list.Dir = cluster.Root()
@@ -70,7 +77,9 @@ func levels(ctx context.Context) ([]level, error) {
 			root("go", "tool", "-modfile=test/tools/go.mod", "golangci-lint", "run"),
 			root("go", "mod", "tidy", "-diff"),
 		}},
-		{name: "docker", about: "images are those that BuildKit builds", commands: []command{root(goTest("-timeout=30m", "./test/docker")...)}},
+		{name: "docker", about: "images are those that BuildKit builds: all cases, generated cases of the seeds " + fewSeeds + ", and what kaniko alone makes of each that is worked around", commands: []command{
+			root(goTest("-timeout=30m", "./test/docker", "-seeds="+fewSeeds)...),
+		}},
 		{name: "histories", about: "2,000 random histories of deploys that overtake each other", commands: []command{root(goTest("./test/histories")...)}},
 		{name: "cluster", about: "the cluster comes up, also from what a killed one left", local: true, commands: []command{
 			root("go", "run", "./test/cluster/cli", "up"), // shows its progress, which may be minutes of building
@@ -82,6 +91,9 @@ func levels(ctx context.Context) ([]level, error) {
 		{name: "matrix", about: "the same image with every cache and none, Dockerfiles of every make, killed builds, and a small volume", long: true, commands: []command{
 			root(goTest("-timeout=60m", "-parallel=3", "-run="+matrices, "./test/e2e/...")...),
 			root(goTest("-timeout=90m", "./test/volume/...")...),
+		}},
+		{name: "generated", about: "images are those that BuildKit builds: generated cases of the seeds " + manySeeds, long: true, commands: []command{
+			root(goTest("-timeout=60m", "-run=^TestGenerated$", "./test/docker", "-seeds="+manySeeds)...),
 		}},
 		{name: "demo", about: "from git push to a running app", commands: []command{root("go", "run", "./test/demo")}},
 		{name: "down", about: "nothing of the cluster is left", always: true, local: true, commands: []command{root(goTest("-run=^TestDown", "./test/cluster/lifecycle")...)}},

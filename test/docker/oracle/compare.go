@@ -77,8 +77,8 @@ func sharedLayers(a, b v1.Image) (int, error) {
 	return n, nil
 }
 
-// compare tells how ours differs from what BuildKit made.
-func compare(theirs, ours v1.Image) ([]string, error) {
+// compare tells how ours, which who made, differs from what BuildKit made.
+func compare(theirs, ours v1.Image, who string) ([]string, error) {
 	base, err := sharedLayers(theirs, ours)
 	if err != nil {
 		return nil, err
@@ -90,15 +90,15 @@ func compare(theirs, ours v1.Image) ([]string, error) {
 	var all []difference
 	our, err := flatten(ours, base)
 	if err != nil {
-		return []string{fmt.Sprintf("Slipway's image cannot be unpacked: %v", err)}, nil
+		return []string{fmt.Sprintf("the image of %s cannot be unpacked: %v", who, err)}, nil
 	}
 	for _, problem := range our.problems {
 		if !slices.Contains(their.problems, problem) {
-			all = append(all, difference{rankBroken, "Slipway's image: " + problem})
+			all = append(all, difference{rankBroken, "the image of " + who + ": " + problem})
 		}
 	}
-	all = append(all, compareTrees(their, our)...)
-	configs, err := compareConfigs(theirs, ours)
+	all = append(all, compareTrees(their, our, who)...)
+	configs, err := compareConfigs(theirs, ours, who)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func compare(theirs, ours v1.Image) ([]string, error) {
 	return told, nil
 }
 
-func compareTrees(theirs, ours *tree) []difference {
+func compareTrees(theirs, ours *tree, who string) []difference {
 	names := slices.Collect(maps.Keys(theirs.files))
 	names = slices.AppendSeq(names, maps.Keys(ours.files))
 	slices.Sort(names)
@@ -135,7 +135,7 @@ func compareTrees(theirs, ours *tree) []difference {
 		if !ok || !too {
 			side, file := "BuildKit", their
 			if !ok {
-				side, file = "Slipway", our
+				side, file = who, our
 			}
 			told[name] = true
 			if !told[path.Dir(name)] {
@@ -143,16 +143,16 @@ func compareTrees(theirs, ours *tree) []difference {
 			}
 			continue
 		}
-		found = append(found, compareFiles("/"+name, their, our)...)
+		found = append(found, compareFiles("/"+name, their, our, who)...)
 	}
 	return found
 }
 
-func compareFiles(name string, their, our *inode) []difference {
+func compareFiles(name string, their, our *inode, who string) []difference {
 	var found []difference
 	differ := func(rank int, what string, their, our any) {
 		if !reflect.DeepEqual(their, our) {
-			found = append(found, difference{rank, fmt.Sprintf("%s: %s: %v with BuildKit, %v with Slipway", name, what, their, our)})
+			found = append(found, difference{rank, fmt.Sprintf("%s: %s: %v with BuildKit, %v with %s", name, what, their, our, who)})
 		}
 	}
 	if their.kind != our.kind {
@@ -228,7 +228,7 @@ func (i *inode) String() string {
 	return text
 }
 
-func compareConfigs(theirs, ours v1.Image) ([]difference, error) {
+func compareConfigs(theirs, ours v1.Image, who string) ([]difference, error) {
 	var raw [2]map[string]any
 	for n, image := range []v1.Image{theirs, ours} {
 		content, err := image.RawConfigFile()
@@ -239,8 +239,8 @@ func compareConfigs(theirs, ours v1.Image) ([]difference, error) {
 			return nil, fmt.Errorf("read an image's configuration: %w", err)
 		}
 	}
-	found := compareFields("", raw[0], raw[1], notCompared)
-	return append(found, compareFields("config.", fields(raw[0]["config"]), fields(raw[1]["config"]), notComparedOfConfig)...), nil
+	found := compareFields("", raw[0], raw[1], notCompared, who)
+	return append(found, compareFields("config.", fields(raw[0]["config"]), fields(raw[1]["config"]), notComparedOfConfig, who)...), nil
 }
 
 func fields(value any) map[string]any {
@@ -250,7 +250,7 @@ func fields(value any) map[string]any {
 
 // compareFields compares JSON objects. What is empty is as good as absent: no
 // runtime tells one from the other.
-func compareFields(prefix string, theirs, ours map[string]any, but map[string]string) []difference {
+func compareFields(prefix string, theirs, ours map[string]any, but map[string]string, who string) []difference {
 	keys := slices.Collect(maps.Keys(theirs))
 	keys = slices.AppendSeq(keys, maps.Keys(ours))
 	slices.Sort(keys)
@@ -263,7 +263,7 @@ func compareFields(prefix string, theirs, ours map[string]any, but map[string]st
 		if absent(their) && absent(our) || reflect.DeepEqual(their, our) {
 			continue
 		}
-		found = append(found, difference{rankConfig, fmt.Sprintf("%s%s: %s with BuildKit, %s with Slipway", prefix, key, inJSON(their), inJSON(our))})
+		found = append(found, difference{rankConfig, fmt.Sprintf("%s%s: %s with BuildKit, %s with %s", prefix, key, inJSON(their), inJSON(our), who)})
 	}
 	return found
 }

@@ -25,6 +25,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,19 @@ type Oracle struct {
 	buildKit *buildKit
 	slipway  *slipway
 	checks   atomic.Int64
+
+	remembered string // a folder
+	mu         sync.Mutex
+	known      map[string]*buildKitResult // by the folder of a case
+}
+
+// buildKitResult is what BuildKit made of a case.
+type buildKitResult struct {
+	once  sync.Once
+	image v1.Image // nil where the build failed
+	log   string
+	took  time.Duration
+	err   error
 }
 
 // Option is something that an oracle does otherwise.
@@ -59,6 +73,10 @@ type Option func(*Oracle)
 
 // Keep leaves the folders of each check, and says where they are in [Result].
 func Keep() Option { return func(o *Oracle) { o.keep = true } }
+
+// Remember keeps until [Oracle.Close] what BuildKit makes of the folders in dir,
+// which are checked more than once and do not change in between.
+func Remember(dir string) Option { return func(o *Oracle) { o.remembered = dir } }
 
 // New starts both builders. It takes root, and builds what is not built yet.
 // [Oracle.Close] ends them.
@@ -73,7 +91,7 @@ func New(ctx context.Context, options ...Option) (_ *Oracle, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Oracle{dir: dir}
+	o := &Oracle{dir: dir, known: map[string]*buildKitResult{}}
 	for _, option := range options {
 		option(o)
 	}
@@ -82,6 +100,11 @@ func New(ctx context.Context, options ...Option) (_ *Oracle, err error) {
 			err = errors.Join(err, o.Close())
 		}
 	}()
+	if o.remembered != "" {
+		if o.remembered, err = filepath.Abs(o.remembered); err != nil {
+			return nil, err
+		}
+	}
 	programs := filepath.Join(dir, "programs")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", programs+"/",
 		"./cmd/prepare", "./cmd/push", "./test/docker/container/enter", "./test/docker/recorder")
@@ -147,9 +170,11 @@ type Result struct {
 	// Differences are the most telling first.
 	Differences []string
 
-	BuildKitLog, SlipwayLog   string
+	BuildKitLog, SlipwayLog   string // of kaniko alone, with [Oracle.CheckKaniko]
 	BuildKitTook, SlipwayTook time.Duration
 	Work                      string // the folder of the check, with [Keep]
+
+	who string // was compared with BuildKit
 }
 
 // String is the result in a line, and a line more for each further difference.
@@ -167,37 +192,71 @@ func (r Result) String() string {
 // Check builds a folder with both. The error is one of the machinery, and says
 // nothing of the case.
 func (o *Oracle) Check(ctx context.Context, dir string) (Result, error) {
+	return o.check(ctx, dir, "Slipway", o.slipway.build)
+}
+
+// CheckKaniko does the same with kaniko alone in the place of Slipway: its
+// executor is given the folder as it is, with the flags that Slipway gives it by
+// default. A build that does not end is an error.
+func (o *Oracle) CheckKaniko(ctx context.Context, dir string) (Result, error) {
+	return o.check(ctx, dir, "kaniko", o.slipway.kanikoAlone)
+}
+
+// check compares what BuildKit and who make of a folder.
+func (o *Oracle) check(ctx context.Context, dir, who string, build func(context.Context, Case, string) (outcome, error)) (Result, error) {
 	c, err := ReadCase(dir)
 	if err != nil {
 		return Result{}, err
 	}
 	work := filepath.Join(o.dir, "check-"+strconv.FormatInt(o.checks.Add(1), 10))
-	result := Result{Dir: dir}
+	result := Result{Dir: dir, who: who}
 	if o.keep {
 		result.Work = work
 	} else {
 		defer os.RemoveAll(work)
 	}
-	for _, side := range []string{"buildkit", "slipway"} {
-		if err := os.MkdirAll(filepath.Join(work, side), 0o755); err != nil {
-			return Result{}, err
-		}
+	own := filepath.Join(work, strings.ToLower(who))
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return Result{}, err
 	}
-	started := time.Now()
-	theirs, log, err := o.buildKit.build(ctx, c, filepath.Join(work, "buildkit"))
+	theirs, folder, err := o.buildKitResult(c, filepath.Join(work, "buildkit"))
 	if err != nil {
-		return Result{}, fmt.Errorf("%s: %w", dir, err)
+		return Result{}, err
 	}
-	result.BuildKitLog, result.BuildKitTook = log, time.Since(started)
-	started = time.Now()
-	ours, err := o.slipway.build(ctx, c, filepath.Join(work, "slipway"))
+	theirs.once.Do(func() {
+		started := time.Now()
+		theirs.image, theirs.log, theirs.err = o.buildKit.build(ctx, c, folder)
+		theirs.took = time.Since(started)
+	})
+	if theirs.err != nil {
+		return Result{}, fmt.Errorf("%s: %w", dir, theirs.err)
+	}
+	result.BuildKitLog, result.BuildKitTook = theirs.log, theirs.took
+	started := time.Now()
+	ours, err := build(ctx, c, own)
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
 	result.SlipwayLog, result.SlipwayTook = ours.log, time.Since(started)
-	err = result.judge(theirs, ours)
+	err = result.judge(theirs.image, ours)
 	o.blobs.forget(ours.repository)
 	return result, err
+}
+
+// buildKitResult is what BuildKit has made of a case or is about to, and the
+// folder for it: dir, unless it is remembered.
+func (o *Oracle) buildKitResult(c Case, dir string) (*buildKitResult, string, error) {
+	if filepath.Dir(c.Dir) != o.remembered {
+		return &buildKitResult{}, dir, os.Mkdir(dir, 0o755)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	dir = filepath.Join(o.dir, "buildkit-of-"+filepath.Base(c.Dir))
+	if o.known[c.Dir] == nil {
+		o.known[c.Dir] = &buildKitResult{}
+		return o.known[c.Dir], dir, os.Mkdir(dir, 0o755)
+	}
+	return o.known[c.Dir], dir, nil
 }
 
 // withinBound is ctx with an end for one build.
@@ -215,10 +274,10 @@ func (r *Result) judge(theirs v1.Image, ours outcome) (err error) {
 	case ours.refused != "":
 		r.Verdict, r.Why = Refused, ours.refused
 	case ours.image == nil:
-		r.Verdict, r.Differences = Differs, []string{"Slipway fails: " + ours.failed + ": " + strings.ReplaceAll(lastLines(ours.log, 3), "\n", " | ")}
+		r.Verdict, r.Differences = Differs, []string{r.who + " fails: " + ours.failed + ": " + strings.ReplaceAll(lastLines(ours.log, 3), "\n", " | ")}
 	default:
 		r.Verdict = Equal
-		if r.Differences, err = compare(theirs, ours.image); err != nil {
+		if r.Differences, err = compare(theirs, ours.image, r.who); err != nil {
 			return fmt.Errorf("%s: compare the images: %w", r.Dir, err)
 		}
 		if len(r.Differences) > 0 {

@@ -121,15 +121,20 @@ func (s *slipway) build(ctx context.Context, c Case, dir string) (outcome, error
 			return outcome{failed: fmt.Sprintf("step %s: %v", one.Name, err), log: b.log.String()}, nil
 		}
 	}
-	ref, err := name.NewTag(b.image, name.Insecure)
-	if err != nil {
-		return outcome{}, err
-	}
-	image, err := remote.Image(ref, remote.WithContext(ctx))
+	image, err := b.pushed(ctx)
 	if err != nil {
 		return outcome{}, fmt.Errorf("read the image that Slipway has pushed: %w", err)
 	}
 	return outcome{repository: repository, image: image, log: b.log.String()}, nil
+}
+
+// pushed is the image that the registry has of the build.
+func (b *slipwayBuild) pushed(ctx context.Context) (v1.Image, error) {
+	ref, err := name.NewTag(b.image, name.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	return remote.Image(ref, remote.WithContext(ctx))
 }
 
 // reason is the last thing that prepare says.

@@ -118,7 +118,7 @@ func TestCompare(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := compare(imageFrom(t, tc.theirs), imageFrom(t, tc.ours))
+			got, err := compare(imageFrom(t, tc.theirs), imageFrom(t, tc.ours), "Slipway")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +149,7 @@ func TestCompareConfigurations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := compare(image(tc.theirs), image(tc.ours))
+			got, err := compare(image(tc.theirs), image(tc.ours), "Slipway")
 			if err != nil {
 				t.Fatal(err)
 			}
