@@ -8,6 +8,11 @@
 //
 //	SHELL ["/bin/record", "sh", "-c"]
 //
+// Where it is called by another name, such as that of a shell, or with -only, it
+// writes that file and runs nothing. With -make it makes what is not there yet:
+//
+//	RUN ["/bin/record", "-make", "user=app", "file=/app/main", "folder=/app/static"]
+//
 // With -mounts it lists what is mounted too, and each -list FOLDER adds the
 // files below a folder, such as the target of a RUN --mount.
 package main
@@ -71,6 +76,12 @@ func main() {
 
 func run(args []string) error {
 	argv := slices.Clone(os.Args)
+	switch {
+	case len(args) > 0 && args[0] == "-make":
+		return makeAll(args[1:])
+	case filepath.Base(argv[0]) != "record" || len(args) > 0 && args[0] == "-only":
+		return standIn(argv)
+	}
 	var listed []string
 	mounts := false
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
@@ -104,6 +115,64 @@ func run(args []string) error {
 		args = []string{args[0], "-c", args[1]}
 	}
 	return syscall.Exec(shell, args, os.Environ())
+}
+
+// standIn records what a program is given that is not there.
+func standIn(argv []string) error {
+	var about strings.Builder
+	if err := record(&about, argv, true, nil); err != nil {
+		return err
+	}
+	for _, arg := range argv[1:] {
+		if strings.HasPrefix(arg, "/dev/pipes/") {
+			script, err := os.ReadFile(arg)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&about, "script: %q\n", script)
+		}
+	}
+	if dir, err := os.Getwd(); err == nil && dir != "/" {
+		if err := list(&about, dir); err != nil {
+			return err
+		}
+	}
+	return appendTo("/rec/runs", about.String())
+}
+
+// firstMade is the id of the first user that makeAll makes.
+const firstMade = 2000
+
+// makeAll makes users, files and folders.
+func makeAll(args []string) error {
+	for n, arg := range args {
+		kind, name, _ := strings.Cut(arg, "=")
+		var err error
+		switch kind {
+		case "user":
+			if err = appendTo("/etc/passwd", fmt.Sprintf("%s:x:%d:%d::/home/%s:/bin/sh\n", name, firstMade+n, firstMade+n, name)); err == nil {
+				err = appendTo("/etc/group", fmt.Sprintf("%s:x:%d:\n", name, firstMade+n))
+			}
+		case "folder":
+			if _, err = os.Stat(name); err != nil {
+				if err = os.MkdirAll(name, 0o755); err == nil {
+					err = os.WriteFile(filepath.Join(name, "made"), []byte(name+"\n"), 0o644)
+				}
+			}
+		case "file":
+			if _, err = os.Stat(name); err != nil {
+				if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+					err = os.WriteFile(name, []byte(name+"\n"), 0o755)
+				}
+			}
+		default:
+			err = fmt.Errorf("%s: it makes user=, file= and folder=", arg)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // appendTo writes a file that whichever user comes next can write too.
@@ -183,6 +252,9 @@ func own(mount string) bool {
 
 func list(w io.Writer, root string) error {
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if path == "/go/pkg" {
+			return fs.SkipDir // the build task's module cache
+		}
 		if err != nil {
 			fmt.Fprintf(w, "list: %s: %v\n", path, err)
 			return nil
