@@ -18,6 +18,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/tonistiigi/go-csvvalue"
 
 	"github.com/slipway-ci/slipway/internal/frontend"
 	"github.com/slipway-ci/slipway/internal/operation"
@@ -40,7 +41,7 @@ func (n *NotMade) Error() string { return n.Why }
 //
 // An error is [NotMade] where that cannot be done.
 func Make(ctx context.Context, content []byte, args map[string]string, dir string) error {
-	m := &maker{lines: strings.SplitAfter(string(content), "\n"), context: map[string]bool{}, users: map[string]bool{}}
+	m := &maker{lines: strings.SplitAfter(string(content), "\n"), context: map[string]bool{}, users: map[string]bool{}, caches: map[string]bool{}}
 	var err error
 	if m.means, err = read(ctx, content, "", args); err != nil {
 		return &NotMade{err.Error()}
@@ -74,6 +75,7 @@ type maker struct {
 	stages  []*stage
 	context map[string]bool // paths of the build context, some of them patterns
 	users   map[string]bool // that no stand-in has
+	caches  map[string]bool // where RUNs mount caches
 }
 
 // stage is a FROM with what follows it.
@@ -94,6 +96,46 @@ type stage struct {
 type line struct {
 	command    any
 	start, end int
+	mounts     []mount
+}
+
+// mount is a RUN's, as written.
+type mount struct{ kind, from, target string }
+
+// mountsOf reads the flags of a RUN.
+func mountsOf(flags []string) []mount {
+	var mounts []mount
+	for _, flag := range flags {
+		value, ok := strings.CutPrefix(flag, "--mount=")
+		if !ok {
+			continue
+		}
+		fields, err := csvvalue.Fields(value, nil)
+		if err != nil {
+			continue
+		}
+		m := mount{kind: "bind"}
+		for _, field := range fields {
+			switch name, value, _ := strings.Cut(field, "="); strings.ToLower(name) {
+			case "type":
+				m.kind = strings.ToLower(value)
+			case "from":
+				m.from = value
+			case "target", "dst", "destination":
+				m.target = value
+			}
+		}
+		mounts = append(mounts, m)
+	}
+	return mounts
+}
+
+// at is where a mount is in a working directory.
+func (m mount) at(dir string) string {
+	if path.IsAbs(m.target) {
+		return path.Clean(m.target)
+	}
+	return path.Join("/", dir, m.target)
 }
 
 func (m *maker) parse(content []byte, args map[string]string) error {
@@ -109,7 +151,7 @@ func (m *maker) parse(content []byte, args map[string]string) error {
 		if err != nil {
 			return &NotMade{err.Error()}
 		}
-		one := line{command, node.StartLine - 1, node.EndLine}
+		one := line{command, node.StartLine - 1, node.EndLine, mountsOf(node.Flags)}
 		switch c := command.(type) {
 		case *instructions.Stage:
 			s := &stage{Stage: *c, index: len(m.stages), from: one, copied: map[string]bool{}}
@@ -230,7 +272,7 @@ func (m *maker) look(s *stage) error {
 				return err
 			}
 		case *instructions.RunCommand:
-			if err := m.lookAtRun(s, c, at); err != nil {
+			if err := m.lookAtRun(s, i); err != nil {
 				return err
 			}
 		}
@@ -284,28 +326,16 @@ func (m *maker) namedUser(name string) {
 	}
 }
 
-func (m *maker) lookAtRun(s *stage, c *instructions.RunCommand, at frontend.Place) error {
-	mounts := instructions.GetMounts(c)
-	stages := map[string]*stage{}
-	for _, mount := range mounts {
-		if mount.From == "" || mount.From == "scratch" {
-			continue
-		}
-		from := m.source(s, mount.From)
-		if from == nil {
+func (m *maker) lookAtRun(s *stage, i line) error {
+	for _, mount := range i.mounts {
+		if mount.kind == "bind" && mount.from != "" && mount.from != "scratch" && m.source(s, mount.from) == nil {
 			return &NotMade{"RUN --mount=from names an image"}
 		}
-		stages[fmt.Sprint(from.index)] = from
-		from.copied[path.Join("/", match(mount.Source))] = true
 	}
-	exec, err := m.means.Exec(at, func(target, dir string) string {
-		for _, mount := range mounts {
-			where := mount.Target
-			if !path.IsAbs(where) {
-				where = path.Join("/", dir, where)
-			}
-			if mount.From != "" && mount.From != "scratch" && path.Clean(where) == path.Clean(target) {
-				return "stage"
+	exec, err := m.means.Exec(frontend.Place{Line: i.start + 1}, func(target, dir string) string {
+		for _, mount := range i.mounts {
+			if mount.kind == "bind" && mount.from != "" && mount.from != "scratch" && (mount.at(dir) == path.Clean(target) || strings.Contains(mount.target, "$")) {
+				return mount.from
 			}
 		}
 		return ""
@@ -318,8 +348,17 @@ func (m *maker) lookAtRun(s *stage, c *instructions.RunCommand, at frontend.Plac
 	m.namedUser(user)
 	m.namedUser(group)
 	for _, mount := range exec.Mounts {
-		if mount.From != nil && mount.From.Stage == "" && mount.From.Inline == nil {
+		switch {
+		case mount.From == nil || mount.From.Inline != nil:
+		case mount.From.Stage == "":
 			m.context[mount.Path] = true
+		default:
+			m.source(s, mount.From.Stage).copied[mount.Path] = true
+		}
+	}
+	for _, mount := range i.mounts {
+		if mount.kind == "cache" {
+			m.caches[mount.at(exec.Dir)] = true
 		}
 	}
 	return nil
@@ -399,15 +438,18 @@ func (m *maker) fromStandIn(s *stage) string {
 	return strings.Join(words, " ") + "\n"
 }
 
-// setUp are the instructions that make the users which no stand-in has; user is
-// the base's.
+// setUp are the instructions that make the users which no stand-in has, and say
+// where caches are mounted; user is the base's.
 func (m *maker) setUp(user string) string {
-	if len(m.users) == 0 {
+	if len(m.users)+len(m.caches) == 0 {
 		return ""
 	}
 	words := []string{"/bin/record", "-make"}
 	for _, name := range slices.Sorted(maps.Keys(m.users)) {
 		words = append(words, "user="+name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.caches)) {
+		words = append(words, "cache="+name)
 	}
 	return asRoot(words, user)
 }

@@ -9,7 +9,9 @@
 //	SHELL ["/bin/record", "sh", "-c"]
 //
 // Where it is called by another name, such as that of a shell, or with -only, it
-// writes that file and runs nothing. With -make it makes what is not there yet:
+// writes that file and runs nothing. With -make it makes what is not there yet,
+// and cache=/PATH says that a mount there is not to be told of, as kaniko has a
+// cache mount for a folder:
 //
 //	RUN ["/bin/record", "-make", "user=app", "file=/app/main", "folder=/app/static"]
 //
@@ -18,6 +20,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -32,11 +35,12 @@ import (
 // harmless are the variables that say nothing of a build, with the reason. A
 // name that ends with _ stands for all that begin with it.
 var harmless = map[string]string{
-	"HOSTNAME":    "a name of the container's, which neither builder promises",
-	"OTEL_":       "BuildKit's own, for programs that tell it what their time goes to",
-	"TRACEPARENT": "the same",
-	"TRACESTATE":  "the same",
-	"_":           "a shell's own note of the program's path",
+	"HOSTNAME":      "a name of the container's, which neither builder promises",
+	"OTEL_":         "BuildKit's own, for programs that tell it what their time goes to",
+	"TRACEPARENT":   "the same",
+	"TRACESTATE":    "the same",
+	"SSH_AUTH_SOCK": "of RUN --mount=type=ssh, which has no effect with Slipway; its log says so",
+	"_":             "a shell's own note of the program's path",
 }
 
 func isHarmless(name string) bool {
@@ -153,6 +157,8 @@ func makeAll(args []string) error {
 			if err = appendTo("/etc/passwd", fmt.Sprintf("%s:x:%d:%d::/home/%s:/bin/sh\n", name, firstMade+n, firstMade+n, name)); err == nil {
 				err = appendTo("/etc/group", fmt.Sprintf("%s:x:%d:\n", name, firstMade+n))
 			}
+		case "cache":
+			err = appendTo("/rec/caches", name+"\n")
 		case "folder":
 			if _, err = os.Stat(name); err != nil {
 				if err = os.MkdirAll(name, 0o755); err == nil {
@@ -166,7 +172,7 @@ func makeAll(args []string) error {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: it makes user=, file= and folder=", arg)
+			err = fmt.Errorf("%s: it makes user=, file=, folder= and cache=", arg)
 		}
 		if err != nil {
 			return err
@@ -233,8 +239,13 @@ func listMounts(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	caches, err := os.ReadFile("/rec/caches")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	untold := strings.Split(string(caches), "\n")
 	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); len(fields) > 4 && !own(fields[4]) {
+		if fields := strings.Fields(line); len(fields) > 4 && !own(fields[4]) && !slices.Contains(untold, fields[4]) {
 			fmt.Fprintf(w, "mount: %s\n", fields[4])
 		}
 	}
