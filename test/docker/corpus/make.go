@@ -1,13 +1,544 @@
 package corpus
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/tonistiigi/go-csvvalue"
+
+	"github.com/slipway-ci/slipway/internal/frontend"
+	"github.com/slipway-ci/slipway/internal/operation"
+	"github.com/slipway-ci/slipway/test/docker/oracle"
+)
 
 // NotMade is why there is no case for a Dockerfile.
 type NotMade struct{ Why string }
 
 func (n *NotMade) Error() string { return n.Why }
 
-// Make makes a case of a Dockerfile.
+// Make makes the folder dir a build context with a Dockerfile that both builders
+// can build. It is the Dockerfile of content, but for these:
+//
+//   - FROM names stand-ins, whose shells record what a RUN gives them; a RUN in
+//     the exec form has the recorder before its program;
+//   - stages have users that instructions name and no base has;
+//   - a stage that others copy from has, in its end, what they copy;
+//   - the last stage has the records of the other stages' RUNs.
+//
+// An error is [NotMade] where that cannot be done.
 func Make(ctx context.Context, content []byte, args map[string]string, dir string) error {
-	return &NotMade{"not yet"}
+	m := &maker{lines: strings.SplitAfter(string(content), "\n"), context: map[string]bool{}, users: map[string]bool{}, caches: map[string]bool{}}
+	var err error
+	if m.means, err = read(ctx, content, "", args); err != nil {
+		return &NotMade{err.Error()}
+	}
+	if err := m.parse(content, args); err != nil {
+		return err
+	}
+	for _, s := range m.stages {
+		if err := m.look(s); err != nil {
+			return err
+		}
+	}
+	made := m.text()
+	if _, err := read(ctx, []byte(made), "", args); err != nil {
+		return &NotMade{"the case is wrong: " + err.Error()}
+	}
+	if err := m.writeContext(dir); err != nil {
+		return err
+	}
+	options, err := json.Marshal(map[string]any{"args": args})
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(made), 0o644), os.WriteFile(dir+".json", options, 0o644))
+}
+
+// maker collects what a case needs.
+type maker struct {
+	lines   []string
+	means   *frontend.Definition
+	stages  []*stage
+	context map[string]bool // paths of the build context, some of them patterns
+	users   map[string]bool // that no stand-in has
+	caches  map[string]bool // where RUNs mount caches
+}
+
+// stage is a FROM with what follows it.
+type stage struct {
+	instructions.Stage
+	index  int
+	from   line
+	body   []line
+	base   string // FROM's image or stage, expanded
+	parent *stage // that it is FROM
+	dir    string // its last working directory
+	user   string // its last user, as the Dockerfile has it
+	runs   bool   // has a RUN that is carried out
+	copied map[string]bool
+}
+
+// line is an instruction with the lines that it takes, the first is 0.
+type line struct {
+	command    any
+	start, end int
+	mounts     []mount
+}
+
+// mount is a RUN's, as written.
+type mount struct{ kind, from, target string }
+
+// mountsOf reads the flags of a RUN.
+func mountsOf(flags []string) []mount {
+	var mounts []mount
+	for _, flag := range flags {
+		value, ok := strings.CutPrefix(flag, "--mount=")
+		if !ok {
+			continue
+		}
+		fields, err := csvvalue.Fields(value, nil)
+		if err != nil {
+			continue
+		}
+		m := mount{kind: "bind"}
+		for _, field := range fields {
+			switch name, value, _ := strings.Cut(field, "="); strings.ToLower(name) {
+			case "type":
+				m.kind = strings.ToLower(value)
+			case "from":
+				m.from = value
+			case "target", "dst", "destination":
+				m.target = value
+			}
+		}
+		mounts = append(mounts, m)
+	}
+	return mounts
+}
+
+// at is where a mount is in a working directory.
+func (m mount) at(dir string) string {
+	if path.IsAbs(m.target) {
+		return path.Clean(m.target)
+	}
+	return path.Join("/", dir, m.target)
+}
+
+func (m *maker) parse(content []byte, args map[string]string) error {
+	result, err := parser.Parse(strings.NewReader(string(content)))
+	if err != nil {
+		return &NotMade{err.Error()}
+	}
+	globals := variables{"TARGETPLATFORM": "linux/amd64", "BUILDPLATFORM": "linux/amd64", "TARGETOS": "linux", "BUILDOS": "linux", "TARGETARCH": "amd64", "BUILDARCH": "amd64"}
+	lex := shell.NewLex(result.EscapeToken)
+	silent := linter.New(&linter.Config{SkipAll: true})
+	for _, node := range result.AST.Children {
+		command, err := instructions.ParseInstructionWithLinter(node, silent)
+		if err != nil {
+			return &NotMade{err.Error()}
+		}
+		one := line{command, node.StartLine - 1, node.EndLine, mountsOf(node.Flags)}
+		switch c := command.(type) {
+		case *instructions.Stage:
+			s := &stage{Stage: *c, index: len(m.stages), from: one, copied: map[string]bool{}}
+			if s.base, _, err = lex.ProcessWord(c.BaseName, globals); err != nil {
+				return &NotMade{err.Error()}
+			}
+			if on, _, err := lex.ProcessWord(c.Platform, globals); err != nil || on != "" && on != "linux/amd64" && on != "linux" {
+				return &NotMade{"FROM is of another platform"}
+			}
+			if s.parent = m.stage(s.base); s.parent != nil {
+				s.dir, s.user = s.parent.dir, s.parent.user
+			} else if s.base != "scratch" {
+				about := standInConfig(s.base)
+				s.dir, s.user = about.WorkingDir, about.User
+			}
+			m.stages = append(m.stages, s)
+		case *instructions.ArgCommand:
+			if len(m.stages) > 0 {
+				m.stages[len(m.stages)-1].body = append(m.stages[len(m.stages)-1].body, one)
+				continue
+			}
+			for _, arg := range c.Args {
+				value, given := args[arg.Key]
+				if !given && arg.Value != nil {
+					if value, _, err = lex.ProcessWord(*arg.Value, globals); err != nil {
+						return &NotMade{err.Error()}
+					}
+				}
+				if given || arg.Value != nil {
+					globals[arg.Key] = value
+				}
+			}
+		default:
+			s := m.stages[len(m.stages)-1]
+			s.body = append(s.body, one)
+			switch c := c.(type) {
+			case *instructions.UserCommand:
+				s.user = c.User
+			case *instructions.WorkdirCommand:
+				s.dir = "/"
+				if made := m.means.Mkdir(frontend.Place{Line: node.StartLine}); made != nil {
+					s.dir = made.Path
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// variables are those that a FROM may name.
+type variables map[string]string
+
+// Get is [shell.EnvGetter]'s.
+func (v variables) Get(name string) (string, bool) { value, ok := v[name]; return value, ok }
+
+// Keys is [shell.EnvGetter]'s.
+func (v variables) Keys() []string { return slices.Sorted(maps.Keys(v)) }
+
+// stage is the last so far that has a name or a number; nil for none.
+func (m *maker) stage(name string) *stage {
+	for _, s := range slices.Backward(m.stages) {
+		if s.Name != "" && strings.EqualFold(s.Name, name) {
+			return s
+		}
+	}
+	return nil
+}
+
+// source is the stage that an instruction of s names.
+func (m *maker) source(s *stage, name string) *stage {
+	if number, err := strconv.Atoi(name); err == nil && number < s.index {
+		return m.stages[number]
+	}
+	for _, other := range slices.Backward(m.stages[:s.index]) {
+		if other.Name != "" && strings.EqualFold(other.Name, name) {
+			return other
+		}
+	}
+	return nil
+}
+
+// bare reports whether nothing can be run in a stage.
+func (s *stage) bare() bool {
+	for ; s.parent != nil; s = s.parent {
+	}
+	return s.base == "scratch"
+}
+
+// look finds what the instructions of a stage need to be there.
+func (m *maker) look(s *stage) error {
+	for _, i := range s.body {
+		at := frontend.Place{Line: i.start + 1}
+		switch c := i.command.(type) {
+		case *instructions.CopyCommand:
+			var from *stage
+			name := ""
+			if c.From != "" {
+				if from, name = m.source(s, c.From), "stage"; from == nil {
+					return &NotMade{"COPY --from names an image"}
+				}
+			}
+			copies, err := m.means.Copy(at, name)
+			if err != nil {
+				continue // in a stage that is not built
+			}
+			if err := m.lookAtCopy(copies, from); err != nil {
+				return err
+			}
+		case *instructions.AddCommand:
+			copies, err := m.means.Copy(at, "")
+			if errors.Is(err, frontend.ErrGit) {
+				return &NotMade{"ADD of a git repository"}
+			}
+			if err != nil {
+				continue
+			}
+			if err := m.lookAtCopy(copies, nil); err != nil {
+				return err
+			}
+		case *instructions.RunCommand:
+			if err := m.lookAtRun(s, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *maker) lookAtCopy(copies *operation.Copy, from *stage) error {
+	for _, a := range copies.Actions {
+		if a.From.URL != nil {
+			return &NotMade{"ADD of a URL"}
+		}
+		if a.Owner != nil {
+			m.named(a.Owner.User)
+			m.named(a.Owner.Group)
+		}
+		if a.From.Inline != nil {
+			continue
+		}
+		names := []string{a.Src}
+		if len(a.Include) > 0 {
+			names = nil
+			for _, pattern := range a.Include {
+				names = append(names, path.Join(a.Src, pattern))
+			}
+		}
+		for _, name := range names {
+			if strings.HasSuffix(a.Src, "/") {
+				name += "/"
+			}
+			name = match(name)
+			if from == nil {
+				m.context[name] = true
+			} else {
+				from.copied[name] = true
+			}
+		}
+	}
+	return nil
+}
+
+func (m *maker) named(who *operation.Identity) {
+	if who != nil && who.Name != "" {
+		m.namedUser(who.Name)
+	}
+}
+
+func (m *maker) namedUser(name string) {
+	if _, err := strconv.Atoi(name); err != nil && name != "" && !slices.Contains(oracle.StandInUsers(), name) {
+		m.users[name] = true
+	}
+}
+
+func (m *maker) lookAtRun(s *stage, i line) error {
+	for _, mount := range i.mounts {
+		if mount.kind == "bind" && mount.from != "" && mount.from != "scratch" && m.source(s, mount.from) == nil {
+			return &NotMade{"RUN --mount=from names an image"}
+		}
+	}
+	exec, err := m.means.Exec(frontend.Place{Line: i.start + 1}, func(target, dir string) string {
+		for _, mount := range i.mounts {
+			if mount.kind == "bind" && mount.from != "" && mount.from != "scratch" && (mount.at(dir) == path.Clean(target) || strings.Contains(mount.target, "$")) {
+				return mount.from
+			}
+		}
+		return ""
+	})
+	if err != nil {
+		return nil //nolint:nilerr // it is in a stage that is not built
+	}
+	s.runs = true
+	user, group, _ := strings.Cut(exec.User, ":")
+	m.namedUser(user)
+	m.namedUser(group)
+	for _, mount := range exec.Mounts {
+		switch {
+		case mount.From == nil || mount.From.Inline != nil:
+		case mount.From.Stage == "":
+			m.context[mount.Path] = true
+		default:
+			m.source(s, mount.From.Stage).copied[mount.Path] = true
+		}
+	}
+	for _, mount := range i.mounts {
+		if mount.kind == "cache" {
+			m.caches[mount.at(exec.Dir)] = true
+		}
+	}
+	return nil
+}
+
+var sets = regexp.MustCompile(`\[\^?([^\]])[^\]]*\]`)
+
+// match is a path that a pattern matches.
+func match(pattern string) string {
+	name := sets.ReplaceAllString(pattern, "$1")
+	name = strings.ReplaceAll(name, "**", "deep")
+	name = strings.ReplaceAll(name, "*", "any")
+	name = strings.ReplaceAll(name, "?", "x")
+	return strings.ReplaceAll(name, `\`, "")
+}
+
+// execForm is a RUN up to the first word of its exec form.
+var execForm = regexp.MustCompile(`(?is)^(\s*RUN(?:(?:\s|\\\r?\n)+--\S+)*(?:\s|\\\r?\n)*\[)`)
+
+// text is the case's Dockerfile.
+func (m *maker) text() string {
+	var out strings.Builder
+	done := 0
+	copied := func(to int) {
+		to = min(to, len(m.lines))
+		if done < to {
+			out.WriteString(strings.Join(m.lines[done:to], ""))
+			done = to
+		}
+	}
+	for _, s := range m.stages {
+		copied(s.from.start)
+		if s.parent == nil && s.base != "scratch" {
+			out.WriteString(m.fromStandIn(s))
+			done = s.from.end
+			out.WriteString(m.setUp(standInConfig(s.base).User))
+		} else {
+			copied(s.from.end)
+		}
+		last := s.from.end
+		for _, i := range s.body {
+			last = i.end
+			c, ok := i.command.(*instructions.RunCommand)
+			if !ok || c.PrependShell || len(c.Files) > 0 {
+				continue
+			}
+			copied(i.start)
+			text := strings.Join(m.lines[i.start:i.end], "")
+			out.WriteString(execForm.ReplaceAllString(text, `$1"/bin/record", "-only", `))
+			done = i.end
+		}
+		copied(last)
+		if !strings.HasSuffix(out.String(), "\n") {
+			out.WriteString("\n")
+		}
+		if s.index == len(m.stages)-1 {
+			out.WriteString(m.records(s))
+		} else {
+			out.WriteString(s.tearDown())
+		}
+	}
+	copied(len(m.lines))
+	return out.String()
+}
+
+// fromStandIn is a FROM that names the stand-in of its image.
+func (m *maker) fromStandIn(s *stage) string {
+	text := strings.Join(m.lines[s.from.start:s.from.end], "")
+	text = strings.NewReplacer("\\\r\n", " ", "\\\n", " ").Replace(text)
+	words := strings.Fields(text)
+	for at, word := range words {
+		if at > 0 && !strings.HasPrefix(word, "--") {
+			words[at] = StandIn(s.base)
+			break
+		}
+	}
+	return strings.Join(words, " ") + "\n"
+}
+
+// setUp are the instructions that make the users which no stand-in has, and say
+// where caches are mounted; user is the base's.
+func (m *maker) setUp(user string) string {
+	if len(m.users)+len(m.caches) == 0 {
+		return ""
+	}
+	words := []string{"/bin/record", "-make"}
+	for _, name := range slices.Sorted(maps.Keys(m.users)) {
+		words = append(words, "user="+name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.caches)) {
+		words = append(words, "cache="+name)
+	}
+	return asRoot(words, user)
+}
+
+func asRoot(words []string, user string) string {
+	encoded, _ := json.Marshal(words) // strings alone
+	text := "RUN " + string(encoded) + "\n"
+	if user != "" && user != "0" && user != "root" {
+		return "USER 0\n" + text + "USER " + user + "\n"
+	}
+	return text
+}
+
+// tearDown are the instructions that make what others copy of the stage.
+func (s *stage) tearDown() string {
+	if len(s.copied) == 0 || s.bare() {
+		return ""
+	}
+	words := []string{"/bin/record", "-make"}
+	for _, name := range slices.Sorted(maps.Keys(s.copied)) {
+		kind := "folder="
+		if looksLikeFile(name) && !above(name, s.copied) {
+			kind = "file="
+		}
+		name = path.Join("/", name)
+		if inside, ok := strings.CutPrefix(name, path.Clean(s.dir)+"/"); ok && s.dir != "/" {
+			name = inside
+		}
+		words = append(words, kind+name)
+	}
+	return asRoot(words, s.user)
+}
+
+// above reports whether one of the paths lies below a folder.
+func above(folder string, paths map[string]bool) bool {
+	for name := range paths {
+		if strings.HasPrefix(path.Join("/", name), path.Join("/", folder)+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// records are the instructions that bring the records of other stages' RUNs.
+func (m *maker) records(last *stage) string {
+	own := map[*stage]bool{}
+	for s := last; s != nil; s = s.parent {
+		own[s] = true
+	}
+	var text strings.Builder
+	for _, s := range m.stages {
+		if s.runs && !own[s] && !s.bare() {
+			fmt.Fprintf(&text, "COPY --from=%d /rec/runs /rec/stage-%d\n", s.index, s.index)
+		}
+	}
+	return text.String()
+}
+
+// contents are what each build context has besides what is named.
+var contents = map[string]string{
+	"go.mod": "module example.com/app\n\ngo 1.25\n", "go.sum": "", "main.go": "package main\n\nfunc main() {}\n",
+	"internal/a/a.go": "package a\n", "README.md": "an app\n", "scripts/run.sh": "#!/bin/sh\n",
+}
+
+// writeContext makes the build context.
+func (m *maker) writeContext(dir string) error {
+	for name, content := range contents {
+		if err := write(filepath.Join(dir, name), content); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.context)) {
+		to := filepath.Join(dir, path.Join("/", name))
+		if _, err := os.Lstat(to); err == nil {
+			continue
+		}
+		if !looksLikeFile(name) || above(name, m.context) {
+			to = filepath.Join(to, "a-file")
+		}
+		if err := write(to, name+"\n"); err != nil {
+			return &NotMade{"its context cannot be made: " + err.Error()}
+		}
+	}
+	return os.Chmod(filepath.Join(dir, "scripts/run.sh"), 0o750)
+}
+
+func write(name, content string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, []byte(content), 0o644)
 }

@@ -73,14 +73,14 @@ func StandInUsers() []string {
 	return names
 }
 
-// shells are where programs that RUN names without a shell's help may be.
-var shells = []string{"sh", "bash", "ash", "dash", "zsh"}
+// recorders are the programs that are the recorder.
+var recorders = []string{"bin/sh", "bin/bash", "bin/ash", "bin/dash", "bin/zsh", "usr/bin/bash", "usr/bin/env", "usr/bin/python3"}
 
 // standInImages makes the stand-ins.
 func standInImages(record []byte) (map[string]v1.Image, error) {
 	var passwd, group strings.Builder
 	for _, user := range standInUsers {
-		fmt.Fprintf(&passwd, "%s:x:%d:%d::/home/%s:/bin/sh\n", user.name, user.uid, user.gid, user.name)
+		fmt.Fprintf(&passwd, "%s:x:%d:%d::%s:/bin/sh\n", user.name, user.uid, user.gid, strings.Replace("/home/"+user.name, "/home/root", "/root", 1))
 		fmt.Fprintf(&group, "%s:x:%d:\n", user.name, user.gid)
 	}
 	nodes := []node{
@@ -93,8 +93,8 @@ func standInImages(record []byte) (map[string]v1.Image, error) {
 		folder("rec", 0o777), executable("rec/runs", nil, 0o666),
 		folder("bin", 0o755), executable("bin/record", record),
 	}
-	for _, shell := range shells {
-		nodes = append(nodes, link("bin/"+shell, "record"))
+	for _, program := range recorders {
+		nodes = append(nodes, link(program, "/bin/record"))
 	}
 	all, err := with(emptyImage(), nodes...)
 	if err != nil {

@@ -8,11 +8,19 @@
 //
 //	SHELL ["/bin/record", "sh", "-c"]
 //
+// Where it is called by another name, such as that of a shell, or with -only, it
+// writes that file and runs nothing. With -make it makes what is not there yet,
+// and cache=/PATH says that a mount there is not to be told of, as kaniko has a
+// cache mount for a folder:
+//
+//	RUN ["/bin/record", "-make", "user=app", "file=/app/main", "folder=/app/static"]
+//
 // With -mounts it lists what is mounted too, and each -list FOLDER adds the
 // files below a folder, such as the target of a RUN --mount.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -27,11 +35,12 @@ import (
 // harmless are the variables that say nothing of a build, with the reason. A
 // name that ends with _ stands for all that begin with it.
 var harmless = map[string]string{
-	"HOSTNAME":    "a name of the container's, which neither builder promises",
-	"OTEL_":       "BuildKit's own, for programs that tell it what their time goes to",
-	"TRACEPARENT": "the same",
-	"TRACESTATE":  "the same",
-	"_":           "a shell's own note of the program's path",
+	"HOSTNAME":      "a name of the container's, which neither builder promises",
+	"OTEL_":         "BuildKit's own, for programs that tell it what their time goes to",
+	"TRACEPARENT":   "the same",
+	"TRACESTATE":    "the same",
+	"SSH_AUTH_SOCK": "of RUN --mount=type=ssh, which has no effect with Slipway; its log says so",
+	"_":             "a shell's own note of the program's path",
 }
 
 func isHarmless(name string) bool {
@@ -71,6 +80,12 @@ func main() {
 
 func run(args []string) error {
 	argv := slices.Clone(os.Args)
+	switch {
+	case len(args) > 0 && args[0] == "-make":
+		return makeAll(args[1:])
+	case filepath.Base(argv[0]) != "record" || len(args) > 0 && args[0] == "-only":
+		return standIn(argv)
+	}
 	var listed []string
 	mounts := false
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
@@ -104,6 +119,66 @@ func run(args []string) error {
 		args = []string{args[0], "-c", args[1]}
 	}
 	return syscall.Exec(shell, args, os.Environ())
+}
+
+// standIn records what a program is given that is not there.
+func standIn(argv []string) error {
+	var about strings.Builder
+	if err := record(&about, argv, true, nil); err != nil {
+		return err
+	}
+	for _, arg := range argv[1:] {
+		if strings.HasPrefix(arg, "/dev/pipes/") {
+			script, err := os.ReadFile(arg)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&about, "script: %q\n", script)
+		}
+	}
+	if dir, err := os.Getwd(); err == nil && dir != "/" {
+		if err := list(&about, dir); err != nil {
+			return err
+		}
+	}
+	return appendTo("/rec/runs", about.String())
+}
+
+// firstMade is the id of the first user that makeAll makes.
+const firstMade = 2000
+
+// makeAll makes users, files and folders.
+func makeAll(args []string) error {
+	for n, arg := range args {
+		kind, name, _ := strings.Cut(arg, "=")
+		var err error
+		switch kind {
+		case "user":
+			if err = appendTo("/etc/passwd", fmt.Sprintf("%s:x:%d:%d::/home/%s:/bin/sh\n", name, firstMade+n, firstMade+n, name)); err == nil {
+				err = appendTo("/etc/group", fmt.Sprintf("%s:x:%d:\n", name, firstMade+n))
+			}
+		case "cache":
+			err = appendTo("/rec/caches", name+"\n")
+		case "folder":
+			if _, err = os.Stat(name); err != nil {
+				if err = os.MkdirAll(name, 0o755); err == nil {
+					err = os.WriteFile(filepath.Join(name, "made"), []byte(name+"\n"), 0o644)
+				}
+			}
+		case "file":
+			if _, err = os.Stat(name); err != nil {
+				if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+					err = os.WriteFile(name, []byte(name+"\n"), 0o755)
+				}
+			}
+		default:
+			err = fmt.Errorf("%s: it makes user=, file=, folder= and cache=", arg)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // appendTo writes a file that whichever user comes next can write too.
@@ -164,8 +239,13 @@ func listMounts(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	caches, err := os.ReadFile("/rec/caches")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	untold := strings.Split(string(caches), "\n")
 	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); len(fields) > 4 && !own(fields[4]) {
+		if fields := strings.Fields(line); len(fields) > 4 && !own(fields[4]) && !slices.Contains(untold, fields[4]) {
 			fmt.Fprintf(w, "mount: %s\n", fields[4])
 		}
 	}
@@ -183,6 +263,9 @@ func own(mount string) bool {
 
 func list(w io.Writer, root string) error {
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if path == "/go/pkg" {
+			return fs.SkipDir // the build task's module cache
+		}
 		if err != nil {
 			fmt.Fprintf(w, "list: %s: %v\n", path, err)
 			return nil
