@@ -154,7 +154,7 @@ func TestBadInput(t *testing.T) {
 		},
 		"a base image that copies to a mount": {
 			func(t *testing.T, w *world) { w.write(t, "source/Dockerfile", "FROM corp/onbuild\n") },
-			"Dockerfile:1: kaniko would drop what the base image's ONBUILD COPY puts into /workspace: /workspace is a mount of the build pod; copy to another directory, such as /app",
+			"Dockerfile:1: what the base image's ONBUILD COPY puts into /workspace would not be in the image: /workspace is a mount of the build pod; copy to another directory, such as /app",
 		},
 		"a secret as a build arg": {
 			func(t *testing.T, w *world) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -31,15 +33,28 @@ func TestKnobsReachKaniko(t *testing.T) {
 	args := strings.Join(p.Args, "\n") + "\n"
 	for _, want := range []string{
 		"--context=dir://" + w.path("source/services/api"), "--force", "--log-timestamp=true", "--image-fs-extract-retry=2",
-		"--label=team=harbour", "--label=image=app", "--ignore-path=/var/cache", "--build-arg=FROM_ENV=edge-latest",
+		"--ignore-path=/var/cache", "--build-arg=FROM_ENV=edge-latest",
 	} {
 		if !strings.Contains(args, want+"\n") {
 			t.Errorf("no %s in\n%s", want, args)
 		}
 	}
+	if want := `"Labels":{"image":"app","team":"harbour"}`; !strings.Contains(compact(t, p.ImageConfig), want) {
+		t.Errorf("no %s in %s", want, p.ImageConfig)
+	}
 	if p.Env["TMPDIR"] != "/tmp" || p.Env["CHANNEL"] != "edge-latest" || p.Env["FF_KANIKO_OCI_WARMER"] != "true" {
 		t.Errorf("environment %v", p.Env)
 	}
+}
+
+// compact is JSON without the plan's indents.
+func compact(t *testing.T, content []byte) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := json.Compact(&out, content); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }
 
 func TestBadKnobs(t *testing.T) {

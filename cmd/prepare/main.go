@@ -1,6 +1,7 @@
 // Command prepare is the first step of the Task slipway-build. It leaves a
 // copy of itself for the second, which runs in kaniko's image and calls it as
-// "prepare run-kaniko". There go commands may call it as "prepare go-cache".
+// "prepare run-kaniko". There RUN instructions of the derived Dockerfile call it
+// as "prepare operation", and go commands may call it as "prepare go-cache".
 package main
 
 import (
@@ -15,12 +16,16 @@ import (
 
 	"github.com/slipway-ci/slipway/internal/cacheprog"
 	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/operation"
 	"github.com/slipway-ci/slipway/internal/prepare"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	if len(os.Args) >= 4 && os.Args[1] == "operation" {
+		os.Exit(operation.Main(ctx, os.Args[2], os.Args[3:], os.Stdout, os.Stderr))
+	}
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil && !errors.Is(err, kaniko.ErrFailed) { // it has been said why

@@ -51,7 +51,6 @@ type Options struct {
 // SourceError is what is wrong with a path of the build context.
 type SourceError struct {
 	Problem, Fix string
-	Bearable     bool // a [Note] will do
 }
 
 // Derived is the Dockerfile kaniko builds, and what there is to say about it.
@@ -79,6 +78,15 @@ type Derived struct {
 	name       string
 	source     []byte
 	derivation *derivation
+}
+
+// ErrorAt returns what was found at a line of the derived Dockerfile as an error
+// at the line of the source; 0 is for no line.
+func (d *Derived) ErrorAt(line int, problem string) *Error {
+	if lines := d.sourceLines(); line > 0 && line <= len(lines) {
+		line = lines[line-1]
+	}
+	return &Error{Name: d.name, Line: line, Problem: problem}
 }
 
 // Change is one place where the derived Dockerfile differs.
@@ -223,9 +231,9 @@ func (d *derivation) newline() string {
 	return "\n"
 }
 
-// reference is what an image reference consists of: nothing the Dockerfile's
+// pinnable is what an image reference consists of: nothing the Dockerfile's
 // own syntax would take for something else.
-var reference = regexp.MustCompile(`^[\w./:@+-]+$`)
+var pinnable = regexp.MustCompile(`^[\w./:@+-]+$`)
 
 // pin names every image by digest. An image that is only copied from becomes a
 // stage: kaniko takes a stage's base from the images fetched beforehand, but
@@ -248,27 +256,24 @@ func (d *derivation) pin() error {
 			d.replace(n.from, image, ref, "the digest of "+n.base)
 		}
 		for _, i := range n.program {
-			from := d.copiedImage(n, i)
-			if from == "" {
-				continue
+			for _, from := range d.readImages(n, i) {
+				ref, err := d.pinned(from.image, "")
+				if err != nil {
+					return fmt.Errorf("%s:%d: %s: no stage has this name, and as an image: %w", d.file.name, i.line, from.as, err)
+				}
+				if slices.ContainsFunc(n.places, func(p place) bool { return p.in == i && p.role == copied && d.mount(p.full) != "" }) {
+					// A stage would lose these very files to the mount.
+					d.replace(i, from.word, ref, "the digest of "+from.image+"; kaniko fetches it itself")
+					continue
+				}
+				if names[from.image] == "" {
+					names[from.image] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
+					added = append(added, "FROM "+ref+" AS "+names[from.image])
+					d.copiedFrom = append(d.copiedFrom, ref)
+					first = min(first, n.index)
+				}
+				d.replace(i, from.word, names[from.image], "a stage of its own, so that it is built from the digest of "+from.image)
 			}
-			ref, err := d.pinned(from, "")
-			if err != nil {
-				return fmt.Errorf("%s:%d: COPY --from=%s: no stage has this name, and as an image: %w", d.file.name, i.line, from, err)
-			}
-			flag := i.flag("from")
-			if slices.ContainsFunc(n.places, func(p place) bool { return p.in == i && p.role == copied && d.mount(p.full) != "" }) {
-				// A stage would lose these very files to the mount.
-				d.replace(i, flag, "--from="+ref, "the digest of "+from+"; kaniko fetches it itself")
-				continue
-			}
-			if names[from] == "" {
-				names[from] = d.unusedName("slipway-from-" + strconv.Itoa(len(names)))
-				added = append(added, "FROM "+ref+" AS "+names[from])
-				d.copiedFrom = append(d.copiedFrom, ref)
-				first = min(first, n.index)
-			}
-			d.replace(i, flag, "--from="+names[from], "a stage of its own, so that it is built from the digest of "+from)
 		}
 	}
 	if len(added) > 0 {
@@ -277,16 +282,38 @@ func (d *derivation) pin() error {
 	return nil
 }
 
-// copiedImage is the image that an instruction of n copies from; "" for none.
-func (d *derivation) copiedImage(n *node, i *instruction) string {
-	c, ok := i.command.(*instructions.CopyCommand)
-	if !ok || c.From == "" || c.From == scratch || i.isForeign {
-		return ""
+// readImage is an image that an instruction reads files from.
+type readImage struct {
+	image string
+	word  span   // its name in the instruction
+	as    string // the flag that names it
+}
+
+// readImages returns the images that an instruction of n copies from or mounts.
+func (d *derivation) readImages(n *node, i *instruction) []readImage {
+	var images []readImage
+	switch c := i.command.(type) {
+	case *instructions.CopyCommand:
+		if c.From == "" || c.From == scratch || i.isForeign {
+			return nil
+		}
+		if source, err := d.copySource(n, i, c.From); err == nil && source == none { // an error would have been need's
+			flag := i.flag("from")
+			images = append(images, readImage{c.From, span{flag.start + len("--from="), flag.end}, "COPY --from=" + c.From})
+		}
+	case *instructions.RunCommand:
+		for _, m := range i.mounts() {
+			from := m.options["from"]
+			if from == "" || from == scratch || m.options["type"] != "bind" || i.isForeign || d.last(from, n.index) != none {
+				continue
+			}
+			if at := strings.Index(i.raw(m.flag), "from="+from); at >= 0 {
+				start := m.flag.start + at + len("from=")
+				images = append(images, readImage{from, span{start, start + len(from)}, "RUN --mount=from=" + from})
+			}
+		}
 	}
-	if source, err := d.copySource(n, i, c.From); err != nil || source != none {
-		return "" // an error would have been need's
-	}
-	return c.From
+	return images
 }
 
 // literal is the stage or scratch that n is FROM, as kaniko must read it.

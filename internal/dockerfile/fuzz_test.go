@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -47,7 +48,8 @@ func FuzzDerive(f *testing.F) {
 		if len(after) != len(before)+added {
 			t.Fatalf("%d instructions and %d added stages became %d:\n%s", len(before), added, len(after), derived.Content)
 		}
-		again, err := Parse("Dockerfile", derived.Content)
+		content := shortDigest.ReplaceAll(derived.Content, []byte("${0}"+strings.Repeat("0", 56)))
+		again, err := Parse("Dockerfile", content)
 		if err != nil {
 			t.Fatalf("derived: %v\n%s", err, derived.Content)
 		}
@@ -56,11 +58,14 @@ func FuzzDerive(f *testing.F) {
 		if err != nil {
 			t.Fatalf("derive the derived: %v\n%s", err, derived.Content)
 		}
-		if !bytes.Equal(same.Content, derived.Content) || same.Target != derived.Target {
+		if !bytes.Equal(same.Content, content) || same.Target != derived.Target {
 			t.Fatalf("derived again:\n%s", same.Diff())
 		}
 	})
 }
+
+// shortDigest is one that the tests pin an image to.
+var shortDigest = regexp.MustCompile(`@sha256:[0-9a-f]{8}\b`)
 
 // parse parses with the parser alone, and checks the places this package
 // finds against its text.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
@@ -17,8 +18,9 @@ const scratch = "scratch"
 // who needs whom.
 type graph struct {
 	file    *File
-	globals environ // what FROM may use
-	nodes   []*node // one a stage
+	globals environ             // what FROM may use
+	unset   map[string][]string // by ARG, those without a value that its own needs
+	nodes   []*node             // one a stage
 	target  int
 }
 
@@ -47,7 +49,7 @@ const none = -1
 
 // newGraph resolves the stages that o's target needs.
 func (f *File) newGraph(o Options) (*graph, error) {
-	g := &graph{file: f, globals: automaticArgs(f, o)}
+	g := &graph{file: f, globals: automaticArgs(f, o), unset: map[string][]string{}}
 	lex := shell.NewLex(f.escape)
 	for _, i := range f.globals {
 		for _, arg := range i.command.(*instructions.ArgCommand).Args {
@@ -56,10 +58,11 @@ func (f *File) newGraph(o Options) (*graph, error) {
 				if arg.Value == nil {
 					continue
 				}
-				var err error
-				if value, _, err = lex.ProcessWord(*arg.Value, g.globals); err != nil {
+				result, err := lex.ProcessWordWithMatches(*arg.Value, g.globals)
+				if err != nil {
 					return nil, f.errorAt(i.line, err.Error(), "")
 				}
+				value, g.unset[arg.Key] = result.Result, g.withoutValue(result)
 			}
 			g.globals[arg.Key] = value
 		}
@@ -190,35 +193,59 @@ func (g *graph) need(index int) error {
 
 func (g *graph) resolveFrom(n *node) error {
 	lex := shell.NewLex(g.file.escape)
-	expand := func(word string) (string, error) {
-		result, missing, err := lex.ProcessWord(word, g.globals)
+	expand := func(word string) (expanded, fix string, err error) {
+		result, err := lex.ProcessWordWithMatches(word, g.globals)
 		if err != nil {
-			return "", g.file.errorAt(n.from.line, err.Error(), "")
+			return "", "", g.file.errorAt(n.from.line, err.Error(), "")
 		}
-		if result == "" {
-			fix := "name an image"
-			if len(missing) > 0 {
-				fix = fmt.Sprintf("give ARG %s a default before the first FROM, or pass it as a build arg",
-					strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
-			}
-			return "", g.file.errorAt(n.from.line, fmt.Sprintf("%s in FROM is empty", word), fix)
+		if fix = "name an image"; len(g.withoutValue(result)) > 0 {
+			fix = fmt.Sprintf("give ARG %s a default before the first FROM, or pass it as a build arg", strings.Join(g.withoutValue(result), ", "))
 		}
-		return result, nil
+		if result.Result == "" {
+			return "", "", g.file.errorAt(n.from.line, fmt.Sprintf("%s in FROM is empty", word), fix)
+		}
+		return result.Result, fix, nil
 	}
-	var err error
-	if n.base, err = expand(n.BaseName); err != nil {
+	base, fix, err := expand(n.BaseName)
+	if err != nil {
 		return err
 	}
+	n.base = base
 	if n.Platform != "" {
-		if n.platform, err = expand(n.Platform); err != nil {
+		if n.platform, _, err = expand(n.Platform); err != nil {
 			return err
 		}
 		if !strings.Contains(n.platform, "/") {
 			return g.file.errorAt(n.from.line, fmt.Sprintf("platform %q", n.platform), "write it as os/arch, such as linux/amd64")
 		}
 	}
-	n.parent, err = g.only(n.base, n.index)
-	return err
+	if n.parent, err = g.only(n.base, n.index); err != nil || n.parent != none || n.base == scratch {
+		return err
+	}
+	image, _, _ := strings.Cut(n.base, "@") // a digest is for whoever asks for the image to read
+	if _, err := reference.ParseNormalizedNamed(image); err != nil {
+		return g.file.errorAt(n.from.line, fmt.Sprintf("%s is no image: %v", named(n.BaseName, n.base), err), fix)
+	}
+	return nil
+}
+
+// withoutValue are the ARGs that a word needs, by itself or by an ARG's default,
+// and that have no value; sorted.
+func (g *graph) withoutValue(result shell.ProcessWordResult) []string {
+	names := slices.Collect(maps.Keys(result.Unmatched))
+	for name := range result.Matched {
+		names = append(names, g.unset[name]...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// named is a word with what it expands to, where that is something else.
+func named(word, expanded string) string {
+	if word == expanded {
+		return word
+	}
+	return fmt.Sprintf("%s, which is %q,", word, expanded)
 }
 
 // sources are the stages an instruction of n reads from; none stands for an

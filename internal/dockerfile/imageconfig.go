@@ -44,7 +44,7 @@ func (d *derivation) askForPins(ctx context.Context) {
 		}
 		d.pins[key] = step.Begin(func() (string, error) {
 			ref, err := d.options.Pin(ctx, key.image, key.platform)
-			if err == nil && !reference.MatchString(ref) {
+			if err == nil && !pinnable.MatchString(ref) {
 				err = fmt.Errorf("pinned to %q, which is no image reference", ref)
 			}
 			return ref, err
@@ -55,8 +55,8 @@ func (d *derivation) askForPins(ctx context.Context) {
 			ask(n.base, n.platform)
 		}
 		for _, i := range n.program {
-			if image := d.copiedImage(n, i); image != "" {
-				ask(image, "")
+			for _, from := range d.readImages(n, i) {
+				ask(from.image, "")
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/tonistiigi/go-csvvalue"
 )
 
 // mount is a --mount of a RUN. BuildKit's own type for it is of no use here: it
@@ -14,6 +15,7 @@ import (
 type mount struct {
 	flag    span
 	options map[string]string // as written; a bare option is ""
+	stage   int               // that it shows, once that is known
 }
 
 // mounts are those of a RUN; of any other instruction none.
@@ -28,7 +30,11 @@ func (i *instruction) mounts() []mount {
 			continue
 		}
 		m := mount{flag: i.flagSpans[n], options: map[string]string{"type": "bind"}} // BuildKit's default
-		for field := range strings.SplitSeq(value, ",") {
+		fields, err := csvvalue.Fields(value, nil)
+		if err != nil {
+			continue // BuildKit's front end says so
+		}
+		for _, field := range fields {
 			name, value, _ := strings.Cut(field, "=")
 			name = strings.ToLower(name)
 			switch name {

@@ -80,8 +80,11 @@ func (d *derivation) notes() []Note {
 				}
 			}
 			writtenSecrets(i, note)
+			if kind := kindOf(i); i.isForeign && (kind == "copy" || kind == "run" && (len(i.heredocs) > 0 || len(i.mounts()) > 0)) {
+				note(n.from.line, "%s: kaniko carries it out in its own way, which may not be Docker's (docs/kaniko.md)", i.keyword())
+			}
 			for _, what := range unsupported(i) {
-				note(i.line, "kaniko ignores %s", what)
+				note(i.line, "%s has no effect here", what)
 			}
 		}
 		pending[n.index] = set
@@ -93,7 +96,7 @@ func (d *derivation) notes() []Note {
 	}
 	d.noteArgs(note)
 	if frontend, _, place, ok := parser.DetectSyntax(d.file.source); ok && !strings.HasPrefix(strings.TrimPrefix(frontend, "docker.io/"), "docker/dockerfile") && len(place) > 0 {
-		note(place[0].Start.Line, "kaniko does not use the frontend %s: it reads this file as a Dockerfile", frontend)
+		note(place[0].Start.Line, "the frontend %s is not used: this file is read as a Dockerfile", frontend)
 	}
 	slices.SortFunc(d.escapes, inOrder)
 	return slices.SortedFunc(maps.Keys(noted), inOrder)
@@ -137,32 +140,22 @@ func heredocText(i *instruction) string {
 	return text.String()
 }
 
-// unsupported is what an instruction asks for and kaniko passes over, seen in
-// its v1.27.5 (pkg/commands: run.go warns, copy.go and add.go do not).
+// unsupported is what an instruction asks for and a build here passes over.
 func unsupported(i *instruction) []string {
-	var flags []string
-	switch c := i.command.(type) {
-	case *instructions.CopyCommand:
-		flags = []string{"exclude", "parents"}
-	case *instructions.AddCommand:
-		flags = []string{"exclude", "checksum", "keep-git-dir"}
-	case *instructions.RunCommand:
-		flags = slices.DeleteFunc(c.FlagsUsed, func(flag string) bool { return flag == "mount" })
+	c, ok := i.command.(*instructions.RunCommand)
+	if !ok {
+		return nil
 	}
-	keyword := i.keyword()
 	var found []string
 	for _, flag := range i.flags {
-		name, _, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
-		if slices.Contains(flags, name) {
-			found = append(found, keyword+" --"+name)
+		name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		if slices.Contains(c.FlagsUsed, name) && name != "mount" && value != "default" && value != "sandbox" {
+			found = append(found, "RUN "+flag)
 		}
 	}
 	for _, m := range i.mounts() {
-		switch kind := m.options["type"]; {
-		case kind == "bind" && !m.ofContext():
-			found = append(found, "RUN --mount=type=bind,from="+m.options["from"])
-		case kind != "bind" && kind != "cache" && kind != "secret":
-			found = append(found, "RUN --mount=type="+kind)
+		if m.options["type"] == "ssh" {
+			found = append(found, "RUN --mount=type=ssh")
 		}
 	}
 	return found

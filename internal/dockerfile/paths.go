@@ -56,9 +56,7 @@ func (d *derivation) movePaths() error {
 					}
 				}
 			} else if p.role != workdir {
-				return d.file.errorAt(p.in.line,
-					fmt.Sprintf("kaniko would drop what %s puts into %s: %s is a mount of the build pod", p.in.keyword(), p.full, mount),
-					"copy to another directory, such as /app")
+				return d.dropped(p.in, "what "+p.in.keyword()+" puts into "+p.full, mount, "")
 			}
 		}
 	}
@@ -78,8 +76,21 @@ func (d *derivation) movePaths() error {
 		if err := d.rewrite(n, moves); err != nil {
 			return err
 		}
+		d.moveInRuns(n, moves)
 	}
 	return nil
+}
+
+// varRun is ignored by kaniko because a param says so: nothing is mounted there.
+const varRun = "/var/run"
+
+// dropped refuses an instruction whose files would not be in the image.
+func (d *derivation) dropped(i *instruction, files, mount, or string) *Error {
+	if mount == varRun {
+		return d.file.errorAt(i.line, fmt.Sprintf("%s would not be in the image: the param ignore-var-run leaves %s out", files, varRun),
+			`set the param ignore-var-run to "false", or copy to another directory, such as /run`)
+	}
+	return d.file.errorAt(i.line, fmt.Sprintf("%s would not be in the image: %s is a mount of the build pod", files, mount), "copy to another directory, such as /app"+or)
 }
 
 // ofEveryContainer are mounts that hide what an image has there from whatever
@@ -96,9 +107,7 @@ func (d *derivation) checkBrought(n *node, p place) error {
 		case slices.Contains(ofEveryContainer, mount):
 			d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("kaniko drops %s, which %s puts into %s: that is a mount of each container", file, p.in.keyword(), mount)})
 		default:
-			return d.file.errorAt(p.in.line,
-				fmt.Sprintf("kaniko would drop %s, which %s puts into %s: that is a mount of the build pod", file, p.in.keyword(), mount),
-				"copy to another directory, such as /app, or name "+file+" in .dockerignore")
+			return d.dropped(p.in, file+", which "+p.in.keyword()+" puts into "+mount, mount, ", or name "+file+" in .dockerignore")
 		}
 	}
 	return nil
@@ -262,6 +271,9 @@ func (d *derivation) rewrite(n *node, moves moves) error {
 			}
 		}
 		want, mount := moves.of(p.of, p.full)
+		if c, ok := p.in.command.(*instructions.CopyCommand); ok && c.Parents && p.role == copied && mount != "" {
+			return d.stuck(p.in.line, mount, "with --parents COPY makes the path itself")
+		}
 		if raw := p.in.raw(p.word); p.full != "" && d.resolve(p, raw, from) != want {
 			text := substitute(raw, mount, moves[p.of][mount])
 			fixed := p.in.isForeign || !slices.Contains(n.body, p.in) && d.nodes[n.parent].final
@@ -343,7 +355,7 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 			}
 		}
 		if own {
-			if at := mentions(i.withoutMountTargets(), mount); at >= 0 {
+			if at := mentions(i.withoutMountTargets(), mount); at >= 0 && !d.movesInRun(i, mount) {
 				line := i.line
 				if !i.isForeign {
 					line = d.lineOf(i.at[at])
@@ -361,6 +373,63 @@ func (d *derivation) checkMentions(n *node, mount string) error {
 		}
 	}
 	return nil
+}
+
+// movesInRun reports whether each mention of a path in a RUN is an argument that
+// names a file to a command, so that another path in its place does the same.
+func (d *derivation) movesInRun(i *instruction, mount string) bool {
+	c, ok := i.command.(*instructions.RunCommand)
+	if !ok || i.isForeign || len(i.heredocs) > 0 {
+		return false
+	}
+	whole := regexp.MustCompile(`^(?:-o=?|-C=?|-chdir=|--?(?:modfile|overlay|pgo|coverprofile|output|target-directory)=)?/+` + regexp.QuoteMeta(mount[1:]) + `(?:/[\w.@+~-]+)*/?$`)
+	count := 0
+	for _, command := range commands(strings.Join(c.CmdLine, " ")) {
+		for n, word := range command {
+			if mentions(word, mount) < 0 {
+				continue
+			}
+			if !whole.MatchString(word) || n > 0 && !slices.Contains(namesFiles, path.Base(command[0])) {
+				return false
+			}
+			count++
+		}
+	}
+	// What is in quotes, an assignment or a substitution was no word of a command.
+	return count > 0 && count == len(allMentions(i.withoutMountTargets(), mount))
+}
+
+// namesFiles are commands whose arguments that look like a path are one.
+var namesFiles = strings.Fields("[ cat cd chgrp chmod chown cmp cp du file find go gofmt head install ln ls mkdir mktemp mv readlink rm rmdir sha256sum stat strip tail tar test touch tree upx wc")
+
+// allMentions are the offsets at which text names a path, after the slash that
+// the path starts with.
+func allMentions(text, mount string) []int {
+	var all []int
+	name := strings.TrimPrefix(path.Clean(mount), "/")
+	for from := 0; ; {
+		at := mentions(text[from:], mount)
+		if at < 0 {
+			return all
+		}
+		start := from + at + strings.Index(text[from+at:], name)
+		all = append(all, start)
+		from = start + len(name)
+	}
+}
+
+// moveInRuns gives the RUNs of a stage the paths that moves asks for.
+func (d *derivation) moveInRuns(n *node, moves moves) {
+	for _, i := range n.body {
+		if _, ok := i.command.(*instructions.RunCommand); !ok {
+			continue
+		}
+		for mount, to := range moves[n.index] {
+			for _, at := range allMentions(i.withoutMountTargets(), mount) {
+				d.replace(i, span{at, at + len(mount) - 1}, to[1:], fmt.Sprintf("kaniko drops what is written to %s, a mount of the build pod", mount))
+			}
+		}
+	}
 }
 
 // stuck is the refusal of a Dockerfile that would need a path moved which

@@ -1,23 +1,12 @@
 package dockerfile
 
-import "github.com/moby/buildkit/frontend/dockerfile/instructions"
-
-// Run is a RUN instruction that a build carries out.
+// Run is an instruction that is a RUN to kaniko.
 type Run struct {
-	Line int    // in the source; the FROM's for one that a base image brings along
-	Text string // what follows RUN and its flags, on one line
-}
-
-// Runs are those of the stages that the target needs, in the file's order.
-// Deriving changes their flags only.
-func (d *Derived) Runs() []Run {
-	var runs []Run
-	for _, n := range d.derivation.needed() {
-		for _, i := range n.program {
-			if _, ok := i.command.(*instructions.RunCommand); ok {
-				runs = append(runs, Run{Line: i.line, Text: i.raw(i.rest)})
-			}
-		}
-	}
-	return runs
+	Line   int    // in the source; the FROM's for one that an ONBUILD brings along
+	Text   string // on one line; of a RUN what follows the word and its flags
+	As     string // what follows RUN and its flags in kaniko's Dockerfile
+	Copies bool   // it is a COPY or an ADD, or keeps what a later one copies
+	Keeps  bool   // it keeps what a later one copies
+	// Operations are the instructions that it carries out as operations.
+	Operations []string
 }

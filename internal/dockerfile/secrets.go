@@ -6,31 +6,38 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// secretShapes are the forms of secrets that nothing else has.
-var secretShapes = []struct {
+// secretShape is a form of secrets that nothing else has.
+type secretShape struct {
 	what string
 	form *regexp.Regexp
-}{
-	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY`)},
-	{"a Google service account's key", regexp.MustCompile(`"type"\s*:\s*"service_account"`)},
-	{"a GitHub token", regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})`)},
-	{"a GitLab token", regexp.MustCompile(`\bgl[a-z]{2,5}-[A-Za-z0-9_-]{20,}`)},
-	{"an AWS access key", regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`)},
-	{"a Slack token", regexp.MustCompile(`\bxox[abposr]-[A-Za-z0-9-]{10,}`)},
-	{"an npm token", regexp.MustCompile(`\bnpm_[A-Za-z0-9]{30,}`)},
-	{"a JSON web token", regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.`)},
-	{"a URL with a password", regexp.MustCompile(`\w://[^/\s:@]*:[^/\s:@$]+@`)},
-	{"a netrc entry", regexp.MustCompile(`\bmachine\s+\S+\s+login\s+\S+\s+password\s`)},
 }
+
+// secretShapes are known forms. They are compiled at their first use: this
+// program is started for each operation too.
+var secretShapes = sync.OnceValue(func() []secretShape {
+	return []secretShape{
+		{"a private key", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY`)},
+		{"a Google service account's key", regexp.MustCompile(`"type"\s*:\s*"service_account"`)},
+		{"a GitHub token", regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})`)},
+		{"a GitLab token", regexp.MustCompile(`\bgl[a-z]{2,5}-[A-Za-z0-9_-]{20,}`)},
+		{"an AWS access key", regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`)},
+		{"a Slack token", regexp.MustCompile(`\bxox[abposr]-[A-Za-z0-9-]{10,}`)},
+		{"an npm token", regexp.MustCompile(`\bnpm_[A-Za-z0-9]{30,}`)},
+		{"a JSON web token", regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.`)},
+		{"a URL with a password", regexp.MustCompile(`\w://[^/\s:@]*:[^/\s:@$]+@`)},
+		{"a netrc entry", regexp.MustCompile(`\bmachine\s+\S+\s+login\s+\S+\s+password\s`)},
+	}
+})
 
 // SecretIn says what secret a text has in it, by its form; "" for none that is
 // known.
 func SecretIn(text string) string {
-	for _, shape := range secretShapes {
+	for _, shape := range secretShapes() {
 		if shape.form.MatchString(text) {
 			return shape.what
 		}
@@ -40,10 +47,14 @@ func SecretIn(text string) string {
 
 // secretNames are the last words in names of variables that hold secrets. A
 // name that goes on, as in TOKEN_URL or SECRET_NAME, is of something else.
-var secretNames = regexp.MustCompile(`(?i)(?:^|[_-])(?:(?:access|auth|api|github|gh|gitlab|npm)?token|password|passwd|passphrase|secret|credentials?|netrc|(?:api|access|secret|private|ssh|deploy|signing|encryption|account|client)[_-]?key|apikey)$`)
+var secretNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(?:^|[_-])(?:(?:access|auth|api|github|gh|gitlab|npm)?token|password|passwd|passphrase|secret|credentials?|netrc|(?:api|access|secret|private|ssh|deploy|signing|encryption|account|client)[_-]?key|apikey)$`)
+})
 
 // harmless are values that are no secret under whatever name.
-var harmless = regexp.MustCompile(`(?i)^(?:|true|false|yes|no|on|off|none|null|\d{1,9}|\$.*|[./~][\w./~-]*)$`)
+var harmless = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^(?:|true|false|yes|no|on|off|none|null|\d{1,9}|\$.*|[./~][\w./~-]*)$`)
+})
 
 // secretGiven says after a build arg's name why it is taken for a secret, "" if
 // it is not.
@@ -52,7 +63,7 @@ func secretGiven(name, value string) string {
 		return ": its value has " + what
 	}
 	public := strings.Contains(strings.ToUpper(name), "PUBLIC")
-	if secretNames.MatchString(name) && !public && !harmless.MatchString(value) {
+	if secretNames().MatchString(name) && !public && !harmless().MatchString(value) {
 		return " is a secret by its name"
 	}
 	return ""

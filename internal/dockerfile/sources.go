@@ -56,22 +56,19 @@ func (d *derivation) checkSources() error {
 			if !ok {
 				continue
 			}
-			if within(path.Clean(strings.TrimLeft(word, "/")), "..") {
-				return d.file.errorAt(source.in.line, fmt.Sprintf("%s %s leaves the build context", source.by(), word),
-					"set the param context to a folder above both, and the param dockerfile to this file from there")
+			if c, ok := source.in.command.(*instructions.CopyCommand); ok && c.Parents {
+				continue // a path there is a pattern, and a link in it is copied
 			}
 			problem := d.options.Source(word)
 			if problem == nil {
 				continue
 			}
+			if within(path.Clean(strings.TrimLeft(word, "/")), "..") { // Docker looks from the context's root on
+				return d.file.errorAt(source.in.line, fmt.Sprintf("%s %s leaves the build context", source.by(), word),
+					"set the param context to a folder above both, and the param dockerfile to this file from there")
+			}
 			text := fmt.Sprintf("%s %s: %s", source.by(), word, problem.Problem)
-			if !problem.Bearable {
-				return d.file.errorAt(source.in.line, text, problem.Fix)
-			}
-			if problem.Fix != "" {
-				text += "; " + problem.Fix
-			}
-			d.noted = append(d.noted, Note{source.in.line, text})
+			return d.file.errorAt(source.in.line, text, problem.Fix)
 		}
 	}
 	return nil

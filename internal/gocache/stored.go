@@ -1,7 +1,6 @@
 package gocache
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,9 +14,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Config is the configuration of the entry digest, checked against it. The
-// error is [fs.ErrNotExist] where there is no entry.
-func (b BaseImages) Config(digest v1.Hash) (*v1.ConfigFile, error) {
+// Config returns the configuration of the entry digest as JSON, checked against
+// it. The error is [fs.ErrNotExist] where there is no entry.
+func (b BaseImages) Config(digest v1.Hash) ([]byte, error) {
 	if _, err := os.Stat(b.Path(digest)); err != nil {
 		return nil, err
 	}
@@ -25,7 +24,7 @@ func (b BaseImages) Config(digest v1.Hash) (*v1.ConfigFile, error) {
 	if err != nil {
 		return nil, damaged(err)
 	}
-	return v1.ParseConfigFile(bytes.NewReader(raw))
+	return raw, nil
 }
 
 // Image is the entry digest. What is read of it is compared with its digest

@@ -5,11 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/moby/patternmatcher"
+	"github.com/google/go-cmp/cmp"
 
+	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/inputs"
 )
 
@@ -42,24 +44,25 @@ func must(t testing.TB, err error) {
 
 func (f folder) digest(t testing.TB, ignored []string, paths ...string) string {
 	t.Helper()
-	root, err := os.OpenRoot(string(f))
+	return f.list(t, ignored, paths...).Digest()
+}
+
+func (f folder) list(t testing.TB, ignored []string, paths ...string) inputs.List {
+	t.Helper()
+	files, err := buildcontext.Open(string(f), []byte(strings.Join(ignored, "\n")))
 	must(t, err)
-	defer root.Close()
-	var ignore *patternmatcher.PatternMatcher
-	if ignored != nil {
-		ignore, err = patternmatcher.New(ignored)
-		must(t, err)
-	}
-	list, err := inputs.Context{Root: root, Ignore: ignore, Paths: paths}.List(t.Context())
+	list, err := inputs.Context{Files: files, Paths: paths}.List(t.Context())
 	must(t, err)
-	return list.Digest()
+	return list
 }
 
 func TestWhatCountsOfAContext(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
 		"main.go": "package main", "cmd/server/main.go": "package main", "cmd/worker/main.go": "package main",
-		".git/HEAD": "a commit", "README.md": "read me", "docs/a.md": "a", "docs/deep/b.md": "b", "conf.yaml": "x: 1", "empty/.keep": "",
+		".git/HEAD": "a commit", ".git/modules/lib/x/HEAD": "a commit", ".git/modules/lib/x/refs/remotes/origin/HEAD": "a branch",
+		".git/modules/lib/objects/HEAD": "a commit", ".git/modules/lib/objects/refs/heads/main": "a branch",
+		"README.md": "read me", "docs/a.md": "a", "docs/deep/b.md": "b", "conf.yaml": "x: 1", "empty/.keep": "",
 	}
 	write := func(name, content string) func(*testing.T, folder) {
 		return func(t *testing.T, f folder) { t.Helper(); f.write(t, name, content) }
@@ -117,6 +120,13 @@ func TestWhatCountsOfAContext(t *testing.T) {
 		"an exception, deep":             {paths: everything, ignore: []string{"**", "!**/b.md"}, change: write("docs/deep/b.md", "changed"), counts: true},
 		"what is left out by a new rule": {paths: everything, ignore: []string{"*.md"}, change: write("docs/z.md", "new"), counts: true}, // *.md is of the root
 
+		"what its folder's exception leaves out":   {paths: everything, ignore: []string{"docs/*/b.md", "!docs/deep"}, change: write("docs/deep/b.md", "changed")},
+		"beside what an exception leaves out":      {paths: everything, ignore: []string{"docs/*/b.md", "!docs/deep"}, change: write("docs/deep/c.md", "new"), counts: true},
+		"of a kind that is left out everywhere":    {paths: everything, ignore: []string{"**/*.md", "!docs"}, change: write("docs/a.md", "changed")},
+		"of another kind in a folder brought back": {paths: everything, ignore: []string{"**/*.md", "!docs"}, change: write("docs/a.txt", "new"), counts: true},
+		"mode of a folder that is left out":        {paths: everything, ignore: []string{"docs", "!docs/deep/b.md", "empty", "!empty/b"}, change: func(t *testing.T, f folder) { must(t, os.Chmod(f.path("empty"), 0o700)) }},
+		"mode of a folder for an exception":        {paths: everything, ignore: []string{"docs", "!docs/deep/b.md"}, change: func(t *testing.T, f folder) { must(t, os.Chmod(f.path("docs"), 0o700)) }, counts: true},
+
 		"in a folder that is copied":      {paths: []string{"cmd"}, change: write("cmd/server/new.go", ""), counts: true},
 		"in another folder":               {paths: []string{"cmd"}, change: write("docs/a.md", "changed")},
 		"a name that starts alike":        {paths: []string{"cmd"}, change: write("cmd2/new.go", "")},
@@ -139,6 +149,11 @@ func TestWhatCountsOfAContext(t *testing.T) {
 		"another commit":                  {paths: everything, change: write(".git/HEAD", "another"), counts: true},
 		"another tag":                     {paths: everything, change: write(".git/refs/tags/v1", "x"), counts: true},
 		"a file of git's that is copied":  {paths: []string{".git/index"}, change: write(".git/index", "other times"), counts: true},
+		"a submodule's objects":           {paths: everything, change: write(".git/modules/lib/x/objects/pack/x.pack", "x")},
+		"a submodule's index":             {paths: everything, change: write(".git/modules/lib/x/index", "other times")},
+		"a submodule's commit":            {paths: everything, change: write(".git/modules/lib/x/HEAD", "another"), counts: true},
+		"a submodule of such a name":      {paths: everything, change: write(".git/modules/lib/objects/HEAD", "another"), counts: true},
+		"a submodule's branch":            {paths: everything, change: write(".git/modules/lib/x/refs/remotes/origin/index", "another"), counts: true},
 		"what only looks like git's":      {paths: everything, change: write("x/.git/index", "x"), counts: true},
 		"nothing is copied":               {paths: nil, change: write("main.go", "package other")},
 	} {
@@ -157,37 +172,63 @@ func TestWhatCountsOfAContext(t *testing.T) {
 	}
 }
 
-// Two clones of a commit are one context, whatever else there is by now; that
-// of another commit is another.
+// Two clones of a commit are one context, whatever else there is by now, with
+// submodules too; that of another commit is another.
 func TestTheSameInAnotherPlace(t *testing.T) {
 	t.Parallel()
 	git := func(dir folder, args ...string) {
 		t.Helper()
-		cmd := exec.Command("git", append([]string{"-C", string(dir), "-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...)
+		cmd := exec.Command("git", append([]string{"-C", string(dir), "-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "protocol.file.allow=always"}, args...)...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %s: %v\n%s", args, err, out)
 		}
 	}
-	origin := newFolder(t, map[string]string{"a": "1", "b/c": "2", "b/d": "3"})
-	git(origin, "init", "-q", "-b", "main")
-	git(origin, "add", ".")
-	git(origin, "commit", "-qm", "one")
-	clone := func() folder { // as git-clone does it
-		dir := newFolder(t, nil)
-		git(dir, "init", "-q")
-		git(dir, "fetch", "-q", "--depth=1", string(origin), "main")
-		git(dir, "checkout", "-q", "-f", "FETCH_HEAD")
+	repository := func(files map[string]string, submodules map[string]folder) folder {
+		dir := newFolder(t, files)
+		git(dir, "init", "-q", "-b", "main")
+		git(dir, "config", "uploadpack.allowAnySHA1InWant", "true")
+		git(dir, "add", ".")
+		for path, of := range submodules {
+			git(dir, "submodule", "--quiet", "add", "file://"+string(of), path)
+		}
+		git(dir, "commit", "-qm", "one")
 		return dir
 	}
-	one, other := clone(), clone()
-	must(t, os.Chtimes(other.path("a"), time.Unix(1, 0), time.Unix(1, 0)))
-	git(other, "update-index", "-q", "--really-refresh")
-	if one, other := one.digest(t, nil, "."), other.digest(t, nil, "."); one != other {
-		t.Errorf("%s here, %s there", one, other)
+	inner := repository(map[string]string{"i": "1"}, nil)
+	lib := repository(map[string]string{"l": "1"}, map[string]folder{"deep/inner": inner})
+	plain := repository(map[string]string{"a": "1", "b/c": "2", "b/d": "3"}, nil)
+	with := repository(map[string]string{"a": "1"}, map[string]folder{"third/lib": lib})
+	for _, dir := range []folder{inner, lib} { // what is fetched is not what their branch is at
+		git(dir, "commit", "-q", "--allow-empty", "-m", "two")
 	}
-	git(origin, "commit", "-q", "--allow-empty", "-m", "two")
-	if before, after := one.digest(t, nil, "."), clone().digest(t, nil, "."); before == after {
-		t.Error("another commit, which go build -buildvcs writes into programs, does not count")
+	for name, origin := range map[string]folder{"no submodules": plain, "submodules": with} {
+		clone := func() folder { // as git-clone does it
+			dir := newFolder(t, nil)
+			git(dir, "init", "-q")
+			git(dir, "fetch", "-q", "--depth=1", string(origin), "main")
+			git(dir, "checkout", "-q", "-f", "FETCH_HEAD")
+			git(dir, "submodule", "--quiet", "sync", "--recursive")
+			git(dir, "submodule", "--quiet", "update", "--init", "--recursive", "--force", "--depth=1")
+			return dir
+		}
+		one, other := clone(), clone()
+		must(t, os.Chtimes(other.path("a"), time.Unix(1, 0), time.Unix(1, 0)))
+		git(other, "update-index", "-q", "--really-refresh")
+		if origin == with {
+			must(t, os.Chtimes(other.path("third/lib/l"), time.Unix(1, 0), time.Unix(1, 0)))
+			git(other, "submodule", "--quiet", "foreach", "--recursive", "git update-index -q --really-refresh; git repack -qadn; git update-ref ORIG_HEAD HEAD; GIT_COMMITTER_DATE='1 +0000' git checkout -q --detach")
+		}
+		if diff := cmp.Diff(one.list(t, nil, "."), other.list(t, nil, ".")); diff != "" {
+			t.Errorf("%s: one clone has (-), the other (+):\n%s", name, diff)
+		}
+		if origin == with {
+			continue
+		}
+		git(origin, "commit", "-q", "--allow-empty", "-m", "two")
+		if before, after := one.digest(t, nil, "."), clone().digest(t, nil, "."); before == after {
+			t.Error("another commit, which go build -buildvcs writes into programs, does not count")
+		}
 	}
 }
 
@@ -195,11 +236,10 @@ func TestTheSameInAnotherPlace(t *testing.T) {
 func TestWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t, map[string]string{"a": "1"})
-	root, err := os.OpenRoot(string(f))
+	files, err := buildcontext.Open(string(f), nil)
 	must(t, err)
-	defer root.Close()
 	must(t, os.RemoveAll(string(f)))
-	if _, err := (inputs.Context{Root: root, Paths: []string{"."}}).List(t.Context()); err == nil {
+	if _, err := (inputs.Context{Files: files, Paths: []string{"."}}).List(t.Context()); err == nil {
 		t.Error("a context that is gone has a list")
 	}
 }

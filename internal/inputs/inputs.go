@@ -38,10 +38,12 @@ const (
 	Platform   Kind = "platform"
 	Repository Kind = "repository"
 	Program    Kind = "Slipway"
-	Derived    Kind = "derived Dockerfile" // follows from others
+	Derived    Kind = "derived Dockerfile"  // follows from others
+	Config     Kind = "image configuration" // follows from others
+	Operations Kind = "operations"          // follow from others
 )
 
-var kinds = []Kind{File, Dockerfile, BuildArg, Secret, Base, GoFlags, Kaniko, Option, Platform, Repository, Program, Derived}
+var kinds = []Kind{File, Dockerfile, BuildArg, Secret, Base, GoFlags, Kaniko, Option, Platform, Repository, Program, Derived, Config, Operations}
 
 // String is "build arg VERSION".
 func (i Input) String() string {

@@ -19,11 +19,10 @@ type Options struct {
 	Layout     string // the folder of the OCI image layout to write
 	BaseImages string // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
 
-	LayerCache          string // the value of --cache-repo, "" for no layer cache
-	CacheRun, CacheCopy bool   // layers of which instructions it has
+	LayerCache string // the value of --cache-repo, "" for no layer cache
+	CacheRun   bool   // it has layers of RUN
 
 	BuildArgs   []string // "KEY=VALUE"
-	Labels      []string // "KEY=VALUE"
 	Secrets     []string // "id=ID,src=FILE"
 	IgnorePaths []string // neither written, scanned nor deleted
 
@@ -52,7 +51,7 @@ type Options struct {
 var planned = []string{
 	"bucket", "build-arg", "cache", "cache-copy-layers", "cache-dir", "cache-repo", "cache-run-layers", "cache-ttl",
 	"cleanup", "context", "context-sub-path", "custom-platform", "customPlatform", "destination", "dockerfile", "dryrun",
-	"force", "git", "kaniko-dir", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context", "secret",
+	"force", "git", "kaniko-dir", "label", "no-push", "no-push-cache", "oci-layout-path", "pre-cleanup", "preserve-context", "secret",
 	"reproducible", "tar-path", "tarPath", "target",
 }
 
@@ -91,7 +90,7 @@ func Args(o Options) ([]string, error) {
 		"--cache-dir=" + o.BaseImages,
 		"--cache-ttl=87600h",
 		fmt.Sprintf("--cache-run-layers=%t", o.LayerCache != "" && o.CacheRun),
-		fmt.Sprintf("--cache-copy-layers=%t", o.LayerCache != "" && o.CacheCopy),
+		"--cache-copy-layers=false",
 		fmt.Sprintf("--single-snapshot=%t", o.SingleSnapshot),
 		fmt.Sprintf("--use-new-run=%t", o.UseNewRun),
 		fmt.Sprintf("--ignore-var-run=%t", o.IgnoreVarRun),
@@ -121,7 +120,6 @@ func Args(o Options) ([]string, error) {
 		values []string
 	}{
 		{"build-arg", o.BuildArgs},
-		{"label", o.Labels},
 		{"secret", o.Secrets},
 		{"ignore-path", o.IgnorePaths},
 		{"registry-mirror", o.RegistryMirrors},

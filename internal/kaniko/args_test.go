@@ -19,7 +19,6 @@ func TestArgs(t *testing.T) {
 		Layout:                      "/slipway-built/layout",
 		BaseImages:                  "/slipway/bases",
 		BuildArgs:                   []string{"A=1", "B=two words"},
-		Labels:                      []string{"team=harbour"},
 		IgnorePaths:                 []string{"/go/pkg/mod"},
 		SingleSnapshot:              true,
 		IgnoreVarRun:                true,
@@ -35,7 +34,7 @@ func TestArgs(t *testing.T) {
 		InsecureRegistries:          []string{"mirror.example"},
 		SkipTLSVerifyRegistries:     []string{"other.example"},
 		SkipDefaultRegistryFallback: true,
-		Extra:                       []string{"--label=a=b", "--image-fs-extract-retry=2"},
+		Extra:                       []string{"--annotation=a=b", "--image-fs-extract-retry=2"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +61,6 @@ func TestArgs(t *testing.T) {
 --verbosity=info
 --build-arg=A=1
 --build-arg=B=two words
---label=team=harbour
 --ignore-path=/go/pkg/mod
 --registry-mirror=mirror.example
 --registry-map=gcr.io=mirror.example/gcr
@@ -70,7 +68,7 @@ func TestArgs(t *testing.T) {
 --skip-tls-verify-registry=other.example
 --skip-default-registry-fallback
 --force
---label=a=b
+--annotation=a=b
 --image-fs-extract-retry=2`, "\n")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
@@ -84,10 +82,11 @@ func TestArgsThatWouldUndoThePlanAreRefusedByName(t *testing.T) {
 		want string
 	}{
 		{kaniko.Options{Extra: []string{"--destination=elsewhere"}}, "param kaniko-args: --destination is decided by the task's own params; remove it"},
-		{kaniko.Options{Extra: []string{"--label=a=b", "--no-push=false"}}, "param kaniko-args: --no-push is decided by the task's own params; remove it"},
+		{kaniko.Options{Extra: []string{"--annotation=a=b", "--no-push=false"}}, "param kaniko-args: --no-push is decided by the task's own params; remove it"},
 		{kaniko.Options{Extra: []string{"--cache-dir"}}, "param kaniko-args: --cache-dir is decided by the task's own params; remove it"},
+		{kaniko.Options{Extra: []string{"--label=a=b"}}, "param kaniko-args: --label is decided by the task's own params; remove it"},
 		{kaniko.Options{Extra: []string{"-d=elsewhere"}}, `param kaniko-args: "-d=elsewhere" is neither --name nor --name=value`},
-		{kaniko.Options{Extra: []string{"--label", "a=b"}}, `param kaniko-args: "a=b" is neither --name nor --name=value`},
+		{kaniko.Options{Extra: []string{"--annotation", "a=b"}}, `param kaniko-args: "a=b" is neither --name nor --name=value`},
 		{kaniko.Options{Extra: []string{"--"}}, `param kaniko-args: "--" is neither --name nor --name=value`},
 		{kaniko.Options{SnapshotMode: "fast"}, `param snapshot-mode: "fast" is none of full, redo and time`},
 		{kaniko.Options{CompressionLevel: "0"}, `param compression-level: "0" is no number from 1 to 9`},
@@ -130,14 +129,15 @@ func TestArgsOfWhatIsRecompressed(t *testing.T) {
 	}
 }
 
+// COPY is a RUN to kaniko.
 func TestLayerCacheArgs(t *testing.T) {
 	t.Parallel()
-	got, err := kaniko.Args(kaniko.Options{LayerCache: "oci:/slipway-built/layers/layer", CacheRun: true, CacheCopy: true})
+	got, err := kaniko.Args(kaniko.Options{LayerCache: "oci:/slipway-built/layers/layer", CacheRun: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := strings.Join(got, "\n") + "\n"
-	for _, want := range []string{"--cache-repo=oci:/slipway-built/layers/layer", "--cache-run-layers=true", "--cache-copy-layers=true"} {
+	for _, want := range []string{"--cache-repo=oci:/slipway-built/layers/layer", "--cache-run-layers=true", "--cache-copy-layers=false"} {
 		if !strings.Contains(args, want+"\n") {
 			t.Errorf("no %s in\n%s", want, args)
 		}

@@ -99,7 +99,7 @@ func TestRunTakesOverTheCaches(t *testing.T) {
 			}
 			late := filepath.Join(volume, "go-mod")
 			cmd, stderr := newStep(t, behaviour, func(p *plan.Plan) {
-				p.Dockerfile, p.Runs = "Dockerfile", []plan.Run{{Line: 7, Text: "go build -o /app ."}}
+				p.Dockerfile, p.Runs = "Dockerfile", []plan.Run{{Line: 7, Text: "go build -o /app .", As: "go build -o /app ."}}
 				p.Cache = &plan.Cache{
 					Volume: volume, GoBuild: held.Path(), GoMod: late,
 					Holds: []string{held.Path(), late}, Leases: []string{lease},

@@ -2,6 +2,7 @@ package kaniko
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"regexp"
 	"time"
@@ -15,17 +16,22 @@ type output struct {
 	*lastWord
 	lookups  *lookups
 	progress *progress
+	shown    *shown
 }
 
 // newOutput is that of a build step that began then.
 func newOutput(p *plan.Plan, began time.Time, out io.Writer) *output {
 	o := &output{lookups: &lookups{keys: map[string]bool{}}, progress: &progress{plan: p, now: time.Now, times: plan.Times{Began: began}}}
-	o.lastWord = &lastWord{out: &lines{out: out, see: func(line []byte) {
+	o.shown = &shown{out: out, plan: p}
+	o.lastWord = &lastWord{out: &lines{out: o.shown, see: func(line []byte) {
 		o.lookups.see(line)
 		o.progress.see(line)
 	}}}
 	return o
 }
+
+// Close lets through what is held back.
+func (o *output) Close() error { return errors.Join(o.lastWord.Close(), o.shown.Close()) }
 
 // lines passes a log on, and shows each line that is complete.
 type lines struct {

@@ -59,7 +59,9 @@ func (p *progress) see(line []byte) {
 		p.run = p.find(text)
 	case starts("Running: ["):
 		p.begin(nil)
-		if p.running = true; len(p.times.Runs) < maxRuns {
+		if p.running = true; p.run.Copies {
+			p.goesTo = &p.times.Copy
+		} else if len(p.times.Runs) < maxRuns {
 			p.times.Runs = append(p.times.Runs, plan.RunTime{Line: p.run.Line})
 			p.goesTo = &p.times.Runs[len(p.times.Runs)-1].Took
 		}
@@ -97,7 +99,7 @@ func (p *progress) find(text string) plan.Run {
 	} {
 		for n := range runs {
 			i := (p.next + n) % len(runs)
-			if !p.known[i] && matches(text, spaced(runs[i].Text)) {
+			if !p.known[i] && matches(text, spaced(runs[i].As)) {
 				p.known[i], p.next = true, i+1
 				return runs[i]
 			}
@@ -114,14 +116,14 @@ func spaced(text string) string { return strings.Join(strings.Fields(text), " ")
 const maxCommand = 80
 
 func (p *progress) called(run plan.Run) string {
-	text := []rune(spaced(run.Text))
+	text := []rune(spaced(run.String()))
 	if len(text) > maxCommand {
 		text = append(text[:maxCommand-1], '…')
 	}
 	if run.Line == 0 {
-		return p.plan.Dockerfile + ": RUN " + string(text)
+		return p.plan.Dockerfile + ": " + string(text)
 	}
-	return fmt.Sprintf("%s:%d: RUN %s", p.plan.Dockerfile, run.Line, string(text))
+	return fmt.Sprintf("%s:%d: %s", p.plan.Dockerfile, run.Line, string(text))
 }
 
 // exited is what kaniko's verdict says of a RUN's command.

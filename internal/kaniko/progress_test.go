@@ -48,10 +48,13 @@ func newTestOutput(runs ...plan.Run) (*output, *bytes.Buffer) {
 	return l, &out
 }
 
+// aRunAt is a RUN that kaniko carries out as the user wrote it.
+func aRunAt(line int, text string) plan.Run { return plan.Run{Line: line, Text: text, As: text} }
+
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	// In another order than kaniko's.
-	l, out := newTestOutput(plan.Run{Line: 3, Text: "go build -o /app ."}, plan.Run{Line: 7, Text: "go mod download &&  go vet"}, plan.Run{Line: 9, Text: "echo"})
+	l, out := newTestOutput(aRunAt(3, "go build -o /app ."), aRunAt(7, "go mod download &&  go vet"), aRunAt(9, "echo"))
 	for i := 0; i < len(kanikoLog); i += 5 { // as pipes cut it
 		if _, err := l.Write([]byte(kanikoLog[i:min(i+5, len(kanikoLog))])); err != nil {
 			t.Fatal(err)
@@ -71,6 +74,90 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// What is an operation is a RUN to kaniko; to the user it is what they wrote.
+func TestProgressOfOperations(t *testing.T) {
+	t.Parallel()
+	const program = "/slipway/bin/prepare"
+	operation := func(r plan.Run, index string, instructions ...string) plan.Run {
+		r.As, r.Operations = `["`+program+`","operation","/slipway","`+index+`"]`, instructions
+		return r
+	}
+	copies := operation(plan.Run{Line: 3, Text: "COPY . .", Copies: true}, "0", "COPY . .", "WORKDIR /src")
+	other := operation(plan.Run{Line: 5, Text: "go build -o /app ."}, "2", "RUN go build -o /app .")
+	keeps := operation(plan.Run{Line: 1, Text: "what later stages copy of build", Copies: true, Keeps: true}, "3", "what later stages copy of build")
+	last := operation(plan.Run{Line: 8, Text: "COPY --from=build /app /app", Copies: true}, "4", "COPY --from=build /app /app")
+	var out bytes.Buffer
+	began := time.Unix(0, 0)
+	second := 0
+	l := newOutput(&plan.Plan{Dockerfile: "Dockerfile", Operate: program, Kept: "/built/kept", Runs: []plan.Run{copies, other, keeps, last}}, began, &out)
+	l.progress.now = func() time.Time { return began.Add(time.Duration(second) * time.Second) }
+	for _, line := range []struct{ said, shown string }{
+		{"Building stage 'golang@sha256:0' [idx: '0', base-idx: '-1']", "="}, // base images from 1
+		{"RUN " + copies.As, "COPY . .\nWORKDIR /src"},
+		{"Initializing snapshotter ...", "="}, // snapshots from 3
+		{"Cmd: " + program, ""},
+		{"Args: [operation /slipway 0]", ""},
+		{"Running: [" + program + " operation /slipway 0]", ""}, // COPY from 6
+		{"Taking snapshot of full filesystem...", "="},          // snapshots from 7
+		{"RUN --mount=type=cache,target=/x " + other.As, "RUN go build -o /app ."},
+		{"Cmd: " + program, ""},
+		{"Args: [operation /slipway 2]", ""},
+		{"Running: [" + program + " operation /slipway 2]", ""}, // RUN from 11
+		{"RUN " + keeps.As, "what later stages copy of build"},
+		{"Running: [" + program + " operation /slipway 3]", ""}, // COPY from 13
+		{"Saving file built/kept/stage-0.digest for later use", ""},
+		{"Deleting filesystem...", "="},                                                 // base images from 15
+		{"COPY --from=build /built/kept/stage-0.digest /built/kept/stage-0.digest", ""}, // COPY from 16
+		{"RUN " + last.As, "COPY --from=build /app /app"},
+		{"Running: [" + program + " operation /slipway 4]", ""}, // COPY from 18
+		{"RUN go vet", "="},
+		{"Cmd: /bin/sh", "="},
+	} {
+		second++
+		before := out.Len()
+		fmt.Fprintf(l, "\x1b[36mINFO\x1b[0m[0001] %-40s\n", line.said)
+		var want string
+		switch line.shown {
+		case "":
+		case "=":
+			want = fmt.Sprintf("INFO[0001] %-40s\n", line.said)
+		default:
+			want = "INFO[0001] " + strings.ReplaceAll(line.shown, "\n", "\nINFO[0001] ") + "\n"
+		}
+		if got := out.String()[before:]; got != want {
+			t.Errorf("%s: shown is %q, want %q", line.said, got, want)
+		}
+	}
+	l.progress.begin(nil)
+	want := plan.Times{
+		Began: began, Base: time.Second + time.Second, Copy: time.Second + 2*time.Second + time.Second + time.Second, Snapshot: 3*time.Second + time.Second,
+		Runs: []plan.RunTime{{Line: 5, Took: time.Second}},
+	}
+	if diff := cmp.Diff(want, l.progress.times); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// One that fails is named as the user wrote it.
+func TestWhichOperationFailed(t *testing.T) {
+	t.Parallel()
+	const as = `["/slipway/bin/prepare","operation","/slipway","0"]`
+	for want, run := range map[string]plan.Run{
+		"build/Dockerfile:7: COPY a b: failed after 1.0 s, exit status 1":           {Line: 7, Text: "COPY a b", As: as, Copies: true},
+		"build/Dockerfile:9: RUN go build ./...: failed after 1.0 s, exit status 1": {Line: 9, Text: "go build ./...", As: as},
+	} {
+		l, _ := newTestOutput(run)
+		fmt.Fprint(l, "INFO[0001] RUN "+as+"\nINFO[0001] Running: [/slipway/bin/prepare operation /slipway 0]\n"+
+			"error building image: error building stage: failed to execute command: waiting for process to exit: exit status 1\n")
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.progress.failure(l.final); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestWhichRunFailed(t *testing.T) {
 	t.Parallel()
 	const failed = "error building image: error building stage: failed to execute command: waiting for process to exit: "
@@ -84,19 +171,19 @@ func TestWhichRunFailed(t *testing.T) {
 		"not in the plan": {run("go test"), failed + "exit status 2\n", "build/Dockerfile: RUN go test: failed after 1.0 s, exit status 2"},
 		"many words": {
 			run(strings.Repeat("x ", 100)), failed + "exit status 2\n",
-			"build/Dockerfile: RUN " + strings.Repeat("x ", 39) + "x…: failed after 1.0 s, exit status 2",
+			"build/Dockerfile: RUN " + strings.Repeat("x ", 37) + "x…: failed after 1.0 s, exit status 2",
 		},
 		// This verdict has come through, as it says more.
 		"killed": {
 			run("go vet"), failed + "signal: killed\n",
 			"build/Dockerfile:7: RUN go vet: failed after 2.0 s, signal: killed: the step's memory was most likely used up; raise its limit, or that of the node",
 		},
-		"no text":                 {"INFO[0001] RUN\nINFO[0001] Running: [\n", failed + "exit status 2\n", "build/Dockerfile: RUN : failed after 1.0 s, exit status 2"},
+		"no text":                 {"INFO[0001] RUN\nINFO[0001] Running: [\n", failed + "exit status 2\n", "build/Dockerfile: RUN: failed after 1.0 s, exit status 2"},
 		"none":                    {run("go vet") + "\x1b[36mINFO\x1b[0m[0001] COPY . .\n", "error building image: no space left on device\n", ""},
 		"not the RUN that is run": {run("go vet"), "error building image: error pushing image: no space left on device\n", ""},
 		"nothing is known":        {"", failed + "exit status 2\n", ""},
 	} {
-		l, _ := newTestOutput(plan.Run{Line: 7, Text: "go vet"}, plan.Run{Line: 9, Text: "go build ./..."}, plan.Run{Line: 11, Text: "go vet"}, plan.Run{Line: 12, Text: "time go vet"})
+		l, _ := newTestOutput(aRunAt(7, "go vet"), aRunAt(9, "go build ./..."), aRunAt(11, "go vet"), aRunAt(12, "time go vet"))
 		fmt.Fprint(l, tc.log+tc.verdict)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)

@@ -58,6 +58,10 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		fmt.Fprintf(stderr, "nothing to build: the inputs are those of %s\n", p.Unchanged.Digest)
 		return nil
 	}
+	// As container runtimes have it for root, and BuildKit for a RUN.
+	if err := syscall.Setgroups([]int{0}); err != nil && !errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("set the groups of RUN instructions: %w", err)
+	}
 	caches := holdCaches(p.Cache, stderr)
 	if p.Toolchain != nil {
 		if err := setUpToolchain(p.Toolchain); err != nil {
@@ -113,10 +117,8 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 		}
 	}
 	said.progress.begin(&said.progress.times.Image)
-	if p.Reproducible {
-		if err := forgetTimes(p); err != nil {
-			return fmt.Errorf("take the times out of the image: %w", err)
-		}
+	if err := rewriteLayers(p); err != nil {
+		return fmt.Errorf("write the image's new layers: %w", err)
 	}
 	if err := makeReadable(p.Layout); err != nil {
 		return fmt.Errorf("hand the image over to the step push: %w", err)
@@ -185,19 +187,25 @@ func makeLink(link plan.Link) error {
 	return os.Symlink(link.Target, link.Path)
 }
 
-// makeParents makes the folders that are missing as the golang images make
-// theirs below /go: whoever runs a go command may write there.
+// makeParents makes the folders that are missing. Below the first whoever runs a
+// go command may write, as in the golang images' /go; that one itself has the
+// mode that it gets where an image has none and files are copied into it.
 func makeParents(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := makeParents(filepath.Dir(dir)); err != nil {
+	parent := filepath.Dir(dir)
+	if err := makeParents(parent); err != nil {
 		return err
+	}
+	mode := 0o777 | os.ModeSticky
+	if parent == "/" {
+		mode = 0o755
 	}
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		return err
 	}
-	return os.Chmod(dir, 0o777|os.ModeSticky)
+	return os.Chmod(dir, mode)
 }
 
 func makeFile(file plan.File) error {

@@ -19,6 +19,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/slipway-ci/slipway/internal/kaniko"
@@ -53,8 +56,10 @@ func fakeExecutor(behaviour string) int {
 	case "succeed":
 		fmt.Println("args:", strings.Join(os.Args[1:], " "))
 		fmt.Println("from the plan:", os.Getenv("FROM_THE_PLAN"))
-		blobs := filepath.Join(os.Getenv("LAYOUT"), "blobs")
-		if err := errors.Join(os.MkdirAll(blobs, 0o700), os.WriteFile(filepath.Join(blobs, "blob"), nil, 0o600)); err != nil {
+		dir := os.Getenv("LAYOUT")
+		blobs := filepath.Join(dir, "blobs")
+		_, err := layout.Write(dir, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: empty.Image}))
+		if err := errors.Join(err, os.Chmod(blobs, 0o700), os.WriteFile(filepath.Join(blobs, "blob"), nil, 0o600)); err != nil {
 			fmt.Println(err)
 			return 1
 		}
@@ -430,7 +435,7 @@ func TestRunFailures(t *testing.T) {
 		t.Run(behaviour, func(t *testing.T) {
 			t.Parallel()
 			cmd, stderr := newStep(t, behaviour, func(p *plan.Plan) {
-				p.Dockerfile, p.Runs = "Dockerfile", []plan.Run{{Line: 7, Text: "go build -o /app ."}}
+				p.Dockerfile, p.Runs = "Dockerfile", []plan.Run{{Line: 7, Text: "go build -o /app .", As: "go build -o /app ."}}
 			})
 			_, err := cmd.Output()
 			said := seconds.ReplaceAllString(stderr.String(), "<time>")

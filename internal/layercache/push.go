@@ -16,10 +16,14 @@ type Made struct {
 	Bytes     int64
 }
 
+// ErrNotKept is a layer's that is not to be an entry.
+var ErrNotKept = errors.New("not to be kept")
+
 // Push sends the entries that are in from and were not pulled, and then the
 // index: of them, and of the pulled ones that used says the build looked up; nil
 // is not known, which keeps all. read reads a layout of which nothing is to be
-// believed. Of two builds at a time, the one that ends later has its index.
+// believed, and says with [ErrNotKept] that it is not to be an entry. Of two builds
+// at a time, the one that ends later has its index.
 func Push(ctx context.Context, registry Registry, index name.Tag, from Folder, pulled []Entry, used map[string]bool, read func(dir string) (v1.Image, error), ttl time.Duration, now time.Time) (Made, error) {
 	keys, err := from.keys()
 	if err != nil {
@@ -42,6 +46,9 @@ func Push(ctx context.Context, registry Registry, index name.Tag, from Folder, p
 		e, err := push(ctx, registry, index.Repository, key, from, read, now)
 		if ctx.Err() != nil {
 			return made, context.Cause(ctx)
+		}
+		if errors.Is(err, ErrNotKept) {
+			continue
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("layer %.12s: %w", key, err))

@@ -41,10 +41,19 @@ type Plan struct {
 	Args []string          `json:"args"`
 	Env  map[string]string `json:"env"`
 
-	// Dockerfile is the user's, as they call it, and Runs are those of its RUN
-	// instructions that the build needs, in the file's order.
+	// Dockerfile is the user's, as they call it, and Runs are the instructions of
+	// it that are a RUN to kaniko, in the file's order.
 	Dockerfile string `json:"dockerfile"`
 	Runs       []Run  `json:"runs,omitempty"`
+
+	// Operate is the program that carries out operations, and Kept the folder for
+	// what stages keep for others.
+	Operate string `json:"operate,omitempty"`
+	Kept    string `json:"kept,omitempty"`
+
+	// ImageConfig is the image's configuration, by the OCI image specification,
+	// but for rootfs, history and time, which push adds.
+	ImageConfig json.RawMessage `json:"imageConfig,omitempty"`
 
 	// What is set up in kaniko's container before it starts, for RUN
 	// instructions to find. kaniko is told to ignore these paths, so none of
@@ -94,10 +103,27 @@ type Plan struct {
 	Times string `json:"times"`
 }
 
-// Run is a RUN instruction.
+// Run is an instruction that is a RUN to kaniko.
 type Run struct {
 	Line int    `json:"line"` // in the user's Dockerfile
-	Text string `json:"text"` // without RUN and its flags, on one line
+	Text string `json:"text"` // on one line; of a RUN without that word and its flags
+	// As is what kaniko's Dockerfile has after RUN and its flags.
+	As string `json:"as"`
+	// Copies says that it is a COPY or an ADD, or keeps what a later one copies.
+	Copies bool `json:"copies,omitempty"`
+	// Keeps says that it keeps what later stages copy.
+	Keeps bool `json:"keeps,omitempty"`
+	// Operations are the instructions, on one line each, that it carries out as
+	// operations; none for a RUN that is kaniko's own to carry out.
+	Operations []string `json:"operations,omitempty"`
+}
+
+// String is the instruction for a person, "RUN go build".
+func (r Run) String() string {
+	if r.Copies {
+		return r.Text
+	}
+	return "RUN " + r.Text
 }
 
 // Layers is kaniko's layer cache.
@@ -106,6 +132,10 @@ type Layers struct {
 	Folder layercache.Folder  `json:"folder"` // where kaniko finds and leaves entries. RUN instructions can write there
 	Pulled []layercache.Entry `json:"pulled"` // what was there before kaniko started
 	TTL    time.Duration      `json:"ttl"`
+	// Run and Copy say which new layers are worth an entry: those of RUN, those of
+	// COPY and ADD. Layers of a Keep never are, as it must be carried out.
+	Run  bool `json:"run,omitempty"`
+	Copy bool `json:"copy,omitempty"`
 	// Used is a file for the keys that kaniko looked up. Anything can write to
 	// it: believe nothing of it.
 	Used string `json:"used"`

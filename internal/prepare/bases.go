@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -258,7 +259,21 @@ func (b *bases) layers(needed []dockerfile.Base) ([]string, error) {
 
 // config is what an image brings along, by its reference as pin gave it. It is
 // what [dockerfile.Options].Config wants.
-func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, error) {
+func (b *bases) config(ctx context.Context, ref string) (*dockerfile.ImageConfig, error) {
+	raw, err := b.imageConfig(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	file, err := v1.ParseConfigFile(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	return &dockerfile.ImageConfig{Env: file.Config.Env, WorkingDir: file.Config.WorkingDir, User: file.Config.User, OnBuild: file.Config.OnBuild}, nil
+}
+
+// imageConfig returns an image's configuration as JSON, by its reference as pin
+// gave it. It is what [frontend.Options].Config wants.
+func (b *bases) imageConfig(_ context.Context, ref string) ([]byte, error) {
 	b.mu.Lock()
 	found := slices.Clone(b.found) // others are still asked for
 	b.mu.Unlock()
@@ -266,14 +281,11 @@ func (b *bases) config(_ context.Context, ref string) (*dockerfile.ImageConfig, 
 		if !strings.HasSuffix(ref, "@"+one.digest.String()) {
 			continue
 		}
-		file, err := b.store.Config(one.digest)
+		raw, err := b.store.Config(one.digest)
 		if err != nil && one.remote != nil {
-			file, err = one.remote.ConfigFile()
+			return one.remote.RawConfigFile()
 		}
-		if err != nil {
-			return nil, err
-		}
-		return &dockerfile.ImageConfig{Env: file.Config.Env, WorkingDir: file.Config.WorkingDir, User: file.Config.User, OnBuild: file.Config.OnBuild}, nil
+		return raw, err
 	}
 	return nil, fmt.Errorf("%s is not among the images that were asked for", ref)
 }

@@ -1,53 +1,51 @@
 package prepare
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
 	"strings"
 
-	"github.com/moby/patternmatcher"
-	"github.com/moby/patternmatcher/ignorefile"
-
+	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
+	"github.com/slipway-ci/slipway/internal/step"
 )
 
-// ignore is a .dockerignore, as Docker reads it.
-type ignore struct {
-	name     string // in the source workspace
-	patterns []string
-	lines    []int // of each pattern
-}
-
-// parseIgnore reads a .dockerignore. What is wrong with it is a
-// [dockerfile.Error]: kaniko would copy everything then.
-func parseIgnore(name string, content []byte) (*ignore, error) {
-	f := &ignore{name: name}
-	line := 0
-	for text := range bytes.Lines(content) {
-		line++
-		patterns, err := ignorefile.ReadAll(bytes.NewReader(text))
-		if err == nil {
-			_, err = patternmatcher.New(patterns)
+// readIgnore reads the first that exists: a Dockerfile's own replaces the
+// context's. Where there is none it has no name.
+func readIgnore(root *os.Root, names ...string) (name string, content []byte, err error) {
+	for _, name := range names {
+		content, err := readFile(root, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
 		if err != nil {
-			return nil, &dockerfile.Error{Name: name, Line: line, Problem: fmt.Sprintf("pattern %q: %v", bytes.TrimSpace(text), err), Fix: "see https://docs.docker.com/build/concepts/context/#dockerignore-files"}
+			return "", nil, fmt.Errorf("%s: %w; it must be a file inside the source workspace", name, cause(err))
 		}
-		for _, pattern := range patterns {
-			f.patterns = append(f.patterns, pattern)
-			f.lines = append(f.lines, line)
-		}
+		return name, content, nil
 	}
-	return f, nil
+	return "", nil, nil
 }
 
-// forKaniko is the file that makes kaniko (v1.27.5) leave out what Docker leaves
-// out. kaniko holds a pattern against a path and against one folder above it,
-// as deep as the pattern has names. That misses what lies in a folder that a
-// pattern with ** matches, so a second pattern says it.
-func (f *ignore) forKaniko() []byte {
+// openContext is the folder dir with an ignore file. What is wrong with that is
+// a [step.BadInput] and a [dockerfile.Error]: kaniko would copy everything then.
+func openContext(dir, name string, content []byte) (*buildcontext.Context, error) {
+	context, err := buildcontext.Open(dir, content)
+	if wrong := new(buildcontext.PatternError); errors.As(err, &wrong) {
+		return nil, step.BadInput(&dockerfile.Error{Name: name, Line: wrong.Line, Problem: fmt.Sprintf("pattern %.200q: %v", wrong.Pattern, wrong.Err), Fix: "see https://docs.docker.com/build/concepts/context/#dockerignore-files"})
+	}
+	return context, err
+}
+
+// ignoreForKaniko is the file that makes kaniko (v1.27.5) leave out what these
+// patterns do. kaniko holds a pattern against a path and against one folder
+// above it, as deep as the pattern has names. That misses what lies in a folder
+// that a pattern with ** matches, so a second pattern says it.
+func ignoreForKaniko(patterns []string) []byte {
 	var text strings.Builder
-	for _, pattern := range f.patterns {
+	for _, pattern := range patterns {
 		bare := strings.TrimPrefix(pattern, "!")
 		not := pattern[:len(pattern)-len(bare)]
 		if strings.HasPrefix(bare, "#") {
@@ -62,37 +60,4 @@ func (f *ignore) forKaniko() []byte {
 		}
 	}
 	return []byte(text.String())
-}
-
-// excludes is the line of the pattern that leaves out a path of the build
-// context, 0 for none.
-func (f *ignore) excludes(name string) int {
-	if f == nil {
-		return 0
-	}
-	line := 0
-	for n := range f.patterns {
-		out, err := patternmatcher.MatchesOrParentMatches(name, f.patterns[:n+1])
-		switch {
-		case err != nil || !out: // parseIgnore has seen all patterns
-			line = 0
-		case line == 0:
-			line = f.lines[n]
-		}
-	}
-	return line
-}
-
-// matcher is what leaves files out of the build context, nil for nothing.
-func (f *ignore) matcher() (*patternmatcher.PatternMatcher, error) {
-	if f == nil {
-		return nil, nil
-	}
-	return patternmatcher.New(f.patterns)
-}
-
-// hasExceptions reports whether what a folder's pattern leaves out may be there
-// in part.
-func (f *ignore) hasExceptions() bool {
-	return strings.Contains("\n"+strings.Join(f.patterns, "\n"), "\n!")
 }

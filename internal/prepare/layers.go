@@ -46,6 +46,8 @@ func (c *Config) layers(derived *dockerfile.Derived) (*plan.Layers, error) {
 		Index:  repository.Tag("index-" + hex.EncodeToString(about[:8])).Name(),
 		Folder: layercache.Folder(folder),
 		TTL:    c.LayerCacheTTL,
+		Run:    c.runLayers(derived),
+		Copy:   c.CacheCopy,
 		Used:   filepath.Join(c.Built, "layers", "used.json"),
 	}, nil
 }

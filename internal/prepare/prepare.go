@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/kaniko"
 	"github.com/slipway-ci/slipway/internal/logins"
 	"github.com/slipway-ci/slipway/internal/modules"
+	"github.com/slipway-ci/slipway/internal/operation"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/step"
 )
@@ -133,12 +134,16 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	}
 	settings := goSettings(c, derived)
 	given := buildArgs(c, derived, settings)
-	p, err := decide(c, host, source, derived, caches, bases, given)
+	converted, err := convert(ctx, c, host, source, derived, bases, given)
+	if err != nil {
+		return err
+	}
+	p, err := decide(c, host, source, derived, converted, caches, bases, given)
 	if err != nil {
 		return err
 	}
 	tell(c, source, derived, given, log)
-	unchanged := &unchanged{config: c, host: host, program: program, client: client, source: source, derived: derived, bases: bases, secrets: secrets, log: log}
+	unchanged := &unchanged{config: c, host: host, program: program, client: client, source: source, derived: derived, converted: converted, bases: bases, secrets: secrets, log: log}
 	if err := unchanged.find(ctx, p, given); err != nil {
 		return err
 	}
@@ -153,7 +158,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 		return err
 	}
 	if p.Unchanged != nil {
-		return leave(c, program, source, derived, p)
+		return leave(c, host, program, source, converted, p)
 	}
 	err = fetchPrivate(ctx, c, source, caches.goMod.dir, log)
 	if errors.Is(err, modules.ErrOther) {
@@ -199,7 +204,7 @@ func Run(ctx context.Context, host Host, args []string, env envconfig.Lookuper, 
 	if err := secrets.leave(c.SecretsForRun, derived.Secrets); err != nil {
 		return err
 	}
-	return leave(c, program, source, derived, p)
+	return leave(c, host, program, source, converted, p)
 }
 
 // badDockerfile tells the user's findings from failures on the way.
@@ -261,8 +266,13 @@ func buildArgs(c *Config, derived *dockerfile.Derived, settings map[string]strin
 
 // kanikoFeatures are kaniko's switches that builds here rely on.
 var kanikoFeatures = map[string]string{
-	"FF_KANIKO_OCI_WARMER":     "true", // see gocache.BaseImages
-	"FF_KANIKO_RUN_MOUNT_BIND": "true", // off by default; BuildKit always has it
+	"FF_KANIKO_OCI_WARMER": "true", // see gocache.BaseImages
+	// What BuildKit always does. All but the first are for what a base image's
+	// ONBUILD brings along: other instructions of these kinds are operations.
+	"FF_KANIKO_BUILDKIT_ARG_ENV_PRECEDENCE": "true",
+	"FF_KANIKO_COPY_AS_ROOT":                "true",
+	"FF_KANIKO_RUN_MOUNT_BIND":              "true",
+	"FF_KANIKO_VOLUME_SKIP_MKDIR":           "true",
 }
 
 func kanikoEnv(c *Config) map[string]string {
@@ -275,7 +285,7 @@ func kanikoEnv(c *Config) map[string]string {
 }
 
 // decide makes the plan, but for the toolchain and where settings are found.
-func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, caches *caches, bases *bases, args []string) (*plan.Plan, error) {
+func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, converted *converted, caches *caches, bases *bases, args []string) (*plan.Plan, error) {
 	p := &plan.Plan{
 		Started:      host.Started.UTC(),
 		Env:          kanikoEnv(c),
@@ -288,8 +298,11 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 		Downloaded:   filepath.Join(c.Built, "go", "downloaded.json"),
 		Dockerfile:   source.name,
 		Times:        filepath.Join(c.Built, "times.json"),
+		ImageConfig:  converted.config,
+		Operate:      programFor(c),
+		Kept:         converted.world.Kept,
 	}
-	for _, run := range derived.Runs() {
+	for _, run := range converted.Runs {
 		p.Runs = append(p.Runs, plan.Run(run))
 	}
 	p.Files = []plan.File{
@@ -309,20 +322,20 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	layerCache := ""
 	if p.Layers != nil {
 		layerCache = p.Layers.Folder.Flag()
+		// An operation that keeps something for later stages has no entry.
+		p.Env["FF_KANIKO_CACHE_PROBE_AFTER_MISS"] = "true"
 	}
-	p.Recompress = p.Reproducible && p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
+	p.Recompress = p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
 	if p.Args, err = kaniko.Args(kaniko.Options{
 		Dockerfile:                  filepath.Join(c.Prepared, "Dockerfile"),
-		Context:                     source.context,
+		Context:                     source.context.Dir(),
 		Target:                      derived.Target,
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
 		LayerCache:                  layerCache,
-		CacheRun:                    c.runLayers(derived),
-		CacheCopy:                   c.CacheCopy,
+		CacheRun:                    c.runLayers(derived) || c.CacheCopy, // COPY is a RUN to kaniko
 		BuildArgs:                   args,
 		Secrets:                     secretFlags(c.SecretsForRun, derived.Secrets),
-		Labels:                      c.Labels,
 		IgnorePaths:                 ignored,
 		SingleSnapshot:              c.SingleSnapshot,
 		UseNewRun:                   c.UseNewRun,
@@ -385,16 +398,20 @@ func lines(settings map[string]string) string {
 
 // leave writes what the later steps read; the plan, which they read first,
 // last.
-func leave(c *Config, program func() (inputs.Input, error), source *source, derived *dockerfile.Derived, p *plan.Plan) error {
+func leave(c *Config, host Host, program func() (inputs.Input, error), source *source, converted *converted, p *plan.Plan) error {
 	name := filepath.Join(c.Prepared, "Dockerfile")
-	if err := step.WriteFile(name, derived.Content, 0o644); err != nil {
+	if err := step.WriteFile(name, converted.Content, 0o644); err != nil {
 		return fmt.Errorf("write the derived Dockerfile: %w", err)
 	}
-	if source.ignore != nil {
+	if source.ignore != "" {
 		// Where kaniko looks for a Dockerfile's own, before the context's.
-		if err := step.WriteFile(name+".dockerignore", source.ignore.forKaniko(), 0o644); err != nil {
+		if err := step.WriteFile(name+".dockerignore", ignoreForKaniko(source.context.Patterns()), 0o644); err != nil {
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
+	}
+	converted.world.Hidden = hidden(c, host, p)
+	if err := operation.Write(c.Prepared, converted.world, converted.Operations); err != nil {
+		return err
 	}
 	if _, err := program(); err != nil {
 		return fmt.Errorf("copy this program for the build step: %w", err)

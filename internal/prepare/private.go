@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/git"
 	"github.com/slipway-ci/slipway/internal/modules"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -73,39 +75,28 @@ func usesDirect(proxies string) bool {
 // goSums are the go.sum and go.work.sum files of the build context, but for
 // those in folders that no build looks into.
 func (s *source) goSums(log *log) [][]byte {
-	root, err := os.OpenRoot(s.context)
-	if err != nil {
-		log.printf("private modules: %v", err)
-		return nil
-	}
-	defer root.Close()
 	var sums [][]byte
-	_ = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		base := path.Base(name)
+	err := s.context.Walk(context.Background(), ".", func(e buildcontext.Entry) error {
+		base := path.Base(e.Path)
 		switch {
-		case err != nil: // what cannot be read cannot be copied either: kaniko will say so
-			return nil //nolint:nilerr // see above
-		case name == ".":
-		case entry.IsDir():
-			if base == "vendor" || base == "testdata" || base == "node_modules" || strings.HasPrefix(base, ".") || s.leftOut(name) {
+		case e.Mode.IsDir():
+			if base == "vendor" || base == "testdata" || base == "node_modules" || strings.HasPrefix(base, ".") {
 				return fs.SkipDir
 			}
-		case (base == "go.sum" || base == "go.work.sum") && entry.Type().IsRegular() && s.ignore.excludes(name) == 0:
-			content, err := root.ReadFile(name)
+		case (base == "go.sum" || base == "go.work.sum") && e.Mode.IsRegular():
+			content, err := os.ReadFile(filepath.Join(s.context.Dir(), e.Path))
 			if err != nil {
-				log.printf("private modules: %s: %v", name, cause(err))
+				log.printf("private modules: %s: %v", e.Path, cause(err))
 				return nil
 			}
 			sums = append(sums, content)
 		}
 		return nil
 	})
+	if err != nil { // kaniko will say so too
+		log.printf("private modules: %v", err)
+	}
 	return sums
-}
-
-// leftOut reports whether nothing of a folder is in the build context.
-func (s *source) leftOut(folder string) bool {
-	return s.ignore != nil && !s.ignore.hasExceptions() && s.ignore.excludes(folder) > 0
 }
 
 // joinPatterns joins lists as GOPRIVATE has them.

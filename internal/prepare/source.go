@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,16 +10,19 @@ import (
 	"path/filepath"
 	"strings"
 
+	continuity "github.com/containerd/continuity/fs"
+
+	"github.com/slipway-ci/slipway/internal/buildcontext"
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/step"
 )
 
 // source is what the user brings to a build.
 type source struct {
-	context    string // the folder, without symbolic links
+	context    *buildcontext.Context
 	name       string // of the Dockerfile, in the source workspace
 	dockerfile []byte
-	ignore     *ignore // nil for none
+	ignore     string // the ignore file's name there, "" for none
 }
 
 // readSource finds context and Dockerfile in the source workspace. Neither may
@@ -39,10 +43,6 @@ func readSource(c *Config) (*source, error) {
 	case !info.IsDir():
 		return nil, step.BadInput(fmt.Errorf("param context: %s is not a folder of the source workspace", c.Context))
 	}
-	context, err := filepath.EvalSymlinks(filepath.Join(c.Source, c.Context))
-	if err != nil {
-		return nil, fmt.Errorf("build context %s: %w", c.Context, err)
-	}
 
 	if strings.Contains(c.Dockerfile, "://") {
 		return nil, step.BadInput(fmt.Errorf("param dockerfile: %s is not a file in the source workspace; URLs are not read", c.Dockerfile))
@@ -55,27 +55,15 @@ func readSource(c *Config) (*source, error) {
 	case err != nil:
 		return nil, step.BadInput(fmt.Errorf("param dockerfile: %s: %w; it must name a file inside the source workspace", name, cause(err)))
 	}
-	ignore, err := readIgnore(root, name+".dockerignore", filepath.Join(c.Context, ".dockerignore"))
+	ignore, patterns, err := readIgnore(root, name+".dockerignore", filepath.Join(c.Context, ".dockerignore"))
 	if err != nil {
 		return nil, step.BadInput(err)
 	}
-	return &source{context, name, content, ignore}, nil
-}
-
-// readIgnore reads the first that exists: a Dockerfile's own replaces the
-// context's.
-func readIgnore(root *os.Root, names ...string) (*ignore, error) {
-	for _, name := range names {
-		content, err := readFile(root, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w; it must be a file inside the source workspace", name, cause(err))
-		}
-		return parseIgnore(name, content)
+	context, err := openContext(filepath.Join(c.Source, c.Context), ignore, patterns)
+	if err != nil {
+		return nil, err
 	}
-	return nil, nil
+	return &source{context, name, content, ignore}, nil
 }
 
 // check finds what is wrong with a path of the build context, as COPY names it.
@@ -85,7 +73,7 @@ func (s *source) check(name string) *dockerfile.SourceError {
 	if name == "" {
 		return nil
 	}
-	root, err := os.OpenRoot(s.context)
+	root, err := os.OpenRoot(s.context.Dir())
 	if err != nil {
 		return &dockerfile.SourceError{Problem: err.Error()}
 	}
@@ -97,14 +85,17 @@ func (s *source) check(name string) *dockerfile.SourceError {
 	case err != nil:
 		return &dockerfile.SourceError{Problem: cause(err).Error(), Fix: "a symbolic link on the way leads out of the build context: put the files themselves there"}
 	}
-	if line := s.ignore.excludes(name); line > 0 && (!info.IsDir() || !s.ignore.hasExceptions()) {
-		return &dockerfile.SourceError{Problem: fmt.Sprintf("%s:%d leaves it out of the build context", s.ignore.name, line), Fix: "add a line !" + name + " at its end"}
+	behind, err := s.resolve(name)
+	if err != nil {
+		return &dockerfile.SourceError{Problem: err.Error()}
 	}
-	if info.Mode().Type() == fs.ModeSymlink {
-		if _, err := root.Stat(name); err != nil {
-			return &dockerfile.SourceError{Problem: "it is a symbolic link to what is not in the build context", Fix: "put the file itself there"}
+	if _, err := os.Lstat(filepath.Join(s.context.Dir(), behind)); err != nil && info.Mode().Type() == fs.ModeSymlink {
+		return &dockerfile.SourceError{Problem: "it is a symbolic link to what is not in the build context", Fix: "put the file itself there"}
+	}
+	for _, name := range []string{name, behind} {
+		if line := s.context.Line(name); line > 0 && (!info.IsDir() || !s.context.Has(name)) {
+			return &dockerfile.SourceError{Problem: fmt.Sprintf("%s:%d leaves it out of the build context", s.ignore, line), Fix: "add a line !" + name + " at its end"}
 		}
-		return &dockerfile.SourceError{Problem: "kaniko copies the symbolic link and not what it leads to", Bearable: true}
 	}
 	return nil
 }
@@ -113,25 +104,29 @@ func (s *source) check(name string) *dockerfile.SourceError {
 // folder of it, that .dockerignore does not leave out. It is what
 // [dockerfile.Options].Has wants.
 func (s *source) has(name string) bool {
-	root, err := os.OpenRoot(s.context)
-	if err != nil {
-		return false // check has said so
+	at, err := s.resolve(name)
+	if err != nil || at != name && s.context.Line(name) > 0 {
+		return false
 	}
-	defer root.Close()
 	found := false
-	_ = fs.WalkDir(root.FS(), name, func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return nil //nolint:nilerr // what is not there or cannot be read is not copied
-		case entry.IsDir() && s.leftOut(name):
-			return fs.SkipDir
-		case entry.IsDir() || s.ignore.excludes(name) > 0:
+	err = s.context.Walk(context.Background(), at, func(e buildcontext.Entry) error {
+		if e.Mode.IsDir() {
 			return nil
 		}
 		found = true
 		return fs.SkipAll
 	})
-	return found
+	return err == nil && found // what cannot be read is not copied
+}
+
+// resolve is the path of the build context that name leads to. Symbolic links
+// are followed as BuildKit does: the context's folder is the root for them.
+func (s *source) resolve(name string) (string, error) {
+	at, err := continuity.RootPath(s.context.Dir(), name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(s.context.Dir(), at)
 }
 
 func readFile(root *os.Root, name string) ([]byte, error) {

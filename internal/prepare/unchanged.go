@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-ci/slipway/internal/dockerfile"
 	"github.com/slipway-ci/slipway/internal/inputs"
 	"github.com/slipway-ci/slipway/internal/kaniko"
+	"github.com/slipway-ci/slipway/internal/operation"
 	"github.com/slipway-ci/slipway/internal/plan"
 	"github.com/slipway-ci/slipway/internal/registry"
 	"github.com/slipway-ci/slipway/internal/step"
@@ -27,15 +28,16 @@ const askFor = 10 * time.Second
 
 // unchanged finds the image that an earlier build has made of the same inputs.
 type unchanged struct {
-	config  *Config
-	host    Host
-	client  *registry.Client
-	program func() (inputs.Input, error) // as an input, once it is known
-	source  *source
-	derived *dockerfile.Derived
-	bases   *bases
-	secrets secrets
-	log     *log
+	config    *Config
+	host      Host
+	client    *registry.Client
+	program   func() (inputs.Input, error) // as an input, once it is known
+	source    *source
+	derived   *dockerfile.Derived
+	converted *converted
+	bases     *bases
+	secrets   secrets
+	log       *log
 
 	now *inputs.Record // this build's, once it is known
 	old *inputs.Record // of the same inputs, with an image that is there, but too old
@@ -163,6 +165,11 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 		{Kind: inputs.Repository, Value: image.Name()},
 		{Kind: inputs.Option, Name: "reproducible", Value: fmt.Sprint(p.Reproducible)},
 	}
+	operations, err := operation.Encode(u.converted.Operations)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, inputs.Input{Kind: inputs.Operations, Value: operations}, inputs.Input{Kind: inputs.Config, Value: string(u.converted.config)})
 	values := map[string]string{} // of an arg that is given twice the last counts
 	for _, arg := range buildArgs {
 		if name, value, _ := strings.Cut(arg, "="); u.derived.Takes(name) {
@@ -226,16 +233,7 @@ func (u *unchanged) list(ctx context.Context, p *plan.Plan, image name.Repositor
 
 // files are what the Dockerfile takes of the build context.
 func (u *unchanged) files(ctx context.Context) (inputs.List, error) {
-	root, err := os.OpenRoot(u.source.context)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	ignore, err := u.source.ignore.matcher()
-	if err != nil {
-		return nil, err
-	}
-	return inputs.Context{Root: root, Ignore: ignore, Paths: u.derived.ContextPaths()}.List(ctx)
+	return inputs.Context{Files: u.source.context, Paths: u.derived.ContextPaths()}.List(ctx)
 }
 
 // noAnswer is an error of a registry that did not say what it has.

@@ -217,7 +217,7 @@ var params = map[string]struct {
 	"PARAM_SKIP_UNCHANGED":                 {},
 	"PARAM_SKIP_UNUSED_STAGES":             {}, // "true" or an error
 	"--build-args":                         {"VERSION=2", true},
-	"--kaniko-args":                        {"--label=a=b", true},
+	"--kaniko-args":                        {"--annotation=a=b", true},
 	"--registry-mirrors":                   {"mirror.example", false},
 	"--registry-maps":                      {"gcr.io=mirror.example", false},
 	"--insecure-registries":                {"registry.example", false},
@@ -327,7 +327,7 @@ func TestInputs(t *testing.T) {
 		"other secrets":                {before: mount, change: set("WORKSPACE_SECRETS_PATH", "ROOT/other-secrets"), counts: true},
 		"the program":                  {change: write("program", "the next program"), counts: true},
 		"the platform":                 {change: func(_ *testing.T, b *declared) { b.this.Platform = "linux/amd64/v2" }, counts: true},
-		"another flag of kaniko's":     {before: set("--kaniko-args", "--label=a=b"), change: set("--kaniko-args", "--label=c=d"), counts: true},
+		"another flag of kaniko's":     {before: set("--kaniko-args", "--annotation=a=b"), change: set("--kaniko-args", "--annotation=c=d"), counts: true},
 		"a compression of one's own":   {change: set("--kaniko-args", "--compression=zstd"), counts: true},
 		"a flag that only logs":        {change: set("--kaniko-args", "--log-timestamp")},
 		"a flag that is not known":     {change: set("--kaniko-args", "--new-in-kaniko"), counts: true},

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/docker/go-units"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-ci/slipway/internal/layercache"
 	"github.com/slipway-ci/slipway/internal/plan"
@@ -20,7 +22,8 @@ const pushFor = 2 * time.Minute
 
 // pushLayers keeps the layers that kaniko has made. A problem with that is told
 // and no reason to fail: the image is there.
-func pushLayers(ctx context.Context, registry layercache.Registry, layers *plan.Layers, stderr io.Writer) {
+func pushLayers(ctx context.Context, registry layercache.Registry, p *plan.Plan, stderr io.Writer) {
+	layers := p.Layers
 	if layers == nil {
 		return
 	}
@@ -32,12 +35,49 @@ func pushLayers(ctx context.Context, registry layercache.Registry, layers *plan.
 	started := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, pushFor, fmt.Errorf("the registry took over %s", pushFor))
 	defer cancel()
-	made, err := layercache.Push(ctx, registry, index, layers.Folder, layers.Pulled, usedLayers(layers.Used), built, layers.TTL, started)
+	made, err := layercache.Push(ctx, registry, index, layers.Folder, layers.Pulled, usedLayers(layers.Used), kept(p), layers.TTL, started)
 	if err != nil {
 		fmt.Fprintf(stderr, "layer cache: not all of it is kept: %v\n", err)
 	}
 	fmt.Fprintf(stderr, "layer cache: %d layers used, %d new (%s) in %.1f s\n",
 		made.Kept, made.New, units.HumanSize(float64(made.Bytes)), time.Since(started).Seconds())
+}
+
+// kept reads a new layer of kaniko's, if the plan wants an entry for it. The
+// instruction that made it is in its history.
+func kept(p *plan.Plan) func(dir string) (v1.Image, error) {
+	return func(dir string) (v1.Image, error) {
+		img, err := built(dir)
+		if err != nil {
+			return nil, err
+		}
+		config, err := img.ConfigFile()
+		if err != nil {
+			return nil, err
+		}
+		if len(config.History) != 1 {
+			return img, nil
+		}
+		text, ok := strings.CutPrefix(strings.TrimSpace(config.History[0].CreatedBy), "RUN ")
+		if !ok {
+			return img, nil
+		}
+		run, known := runOf(p, text)
+		if known && run.Keeps || known && run.Copies && !p.Layers.Copy || !(known && run.Copies) && !p.Layers.Run {
+			return nil, layercache.ErrNotKept
+		}
+		return img, nil
+	}
+}
+
+// runOf finds the instruction that kaniko's words after RUN belong to.
+func runOf(p *plan.Plan, text string) (plan.Run, bool) {
+	for _, run := range p.Runs {
+		if text == run.As || strings.HasSuffix(text, " "+run.As) {
+			return run, true
+		}
+	}
+	return plan.Run{}, false
 }
 
 // usedLayers are the keys in the file; nil where that is not known. A RUN may

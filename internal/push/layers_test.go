@@ -58,7 +58,7 @@ func TestALayerCacheThatDoesNotAnswer(t *testing.T) {
 			}
 			synctest.Test(t, func(t *testing.T) { // in which two minutes are over at once
 				var stderr bytes.Buffer
-				pushLayers(t.Context(), silent{}, &plan.Layers{Index: "registry.example/cache:index-1", Folder: layercache.Folder(folder), TTL: time.Hour}, &stderr)
+				pushLayers(t.Context(), silent{}, &plan.Plan{Layers: &plan.Layers{Index: "registry.example/cache:index-1", Folder: layercache.Folder(folder), TTL: time.Hour, Run: true}}, &stderr)
 				const want = "layer cache: not all of it is kept: the registry took over 2m0s\nlayer cache: 0 layers used, 0 new (0B) in 120.0 s\n"
 				if stderr.String() != want {
 					t.Errorf("got:\n%s", &stderr)

@@ -88,6 +88,10 @@ func checkLayers(built *os.Root, img v1.Image) error {
 	return nil
 }
 
+// layoutVersion is the content of a layout's file oci-layout:
+// https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
+const layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
+
 // writeLayout copies the image to a folder that is new, empty or a layout
 // already, whose image it replaces. index.json, which makes it one, comes last.
 func writeLayout(root *os.Root, to string, from *os.Root, img v1.Image) error {
@@ -107,17 +111,28 @@ func writeLayout(root *os.Root, to string, from *os.Root, img v1.Image) error {
 	if err := root.MkdirAll(filepath.Join(to, "blobs", digest.Algorithm), 0o755); err != nil {
 		return err
 	}
-	blobs := []v1.Hash{digest, manifest.Config.Digest}
 	for _, layer := range manifest.Layers {
-		blobs = append(blobs, layer.Digest)
-	}
-	for _, digest := range blobs {
-		if err := copyFile(root, filepath.Join(to, blob(digest)), from, blob(digest)); err != nil {
+		if err := copyFile(root, filepath.Join(to, blob(layer.Digest)), from, blob(layer.Digest)); err != nil {
 			return err
 		}
 	}
-	for _, file := range []string{"oci-layout", "index.json"} {
-		if err := copyFile(root, filepath.Join(to, file), from, file); err != nil {
+	for _, file := range []struct {
+		name    string
+		content func() ([]byte, error)
+	}{
+		{blob(manifest.Config.Digest), img.RawConfigFile},
+		{blob(digest), img.RawManifest},
+		{"oci-layout", func() ([]byte, error) { return []byte(layoutVersion), nil }},
+		{"index.json", func() ([]byte, error) { return index(img) }},
+	} {
+		content, err := file.content()
+		if err == nil {
+			err = writeFile(root, filepath.Join(to, file.name), func(w io.Writer) error {
+				_, err := w.Write(content)
+				return err
+			})
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -157,7 +157,10 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 	if p.Unchanged != nil {
 		report.Unchanged = &Unchanged{Built: p.Unchanged.Built, By: p.Unchanged.By}
 		img, err = existing(ctx, client, destinations[0], p.Unchanged.Digest)
-	} else if img, err = built(p.Layout); err != nil {
+	} else if img, err = built(p.Layout); err == nil {
+		img, err = withConfig(img, p)
+	}
+	if err != nil && p.Unchanged == nil {
 		err = fmt.Errorf("read the image that kaniko built: %w", err)
 	}
 	if err != nil {
@@ -209,7 +212,7 @@ func Run(ctx context.Context, args []string, env envconfig.Lookuper, stderr io.W
 		fmt.Fprintf(stderr, "build-report: %v\n", err)
 	}
 	if c.Push && p.Unchanged == nil {
-		pushLayers(ctx, client, p.Layers, stderr)
+		pushLayers(ctx, client, p, stderr)
 	}
 	return nil
 }

@@ -6,13 +6,14 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // validTag is what registries take
 // (https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests).
-var validTag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}$`)
+var validTag = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}$`) })
 
 // Destination is a place that an image goes to.
 type Destination struct {
@@ -39,7 +40,7 @@ func Tags(image string, entries []string, s Source, variables Variables) ([]stri
 		if !is {
 			tag, err = Expand(entry, variables.With(Repository(image)))
 		}
-		if err == nil && !validTag.MatchString(tag) {
+		if err == nil && !validTag().MatchString(tag) {
 			err = fmt.Errorf("%q is no tag: it takes letters, digits, _, . and -, and at most 128", tag)
 		}
 		if err != nil {

@@ -15,10 +15,16 @@ var debianPackages = []string{
 	"gcc", "git", "iproute2", "iptables", "libc6-dev", "procps", "runc", "tini", "util-linux",
 }
 
-// installPackages installs those that are missing.
-func installPackages(ctx context.Context) error {
+// installPackages installs those of the cluster that are missing.
+func installPackages(ctx context.Context) error { return Install(ctx, debianPackages...) }
+
+// StandInPackages is what [StandIns] takes from Debian.
+var StandInPackages = []string{"busybox-static", "ca-certificates", "gcc", "git", "libc6-dev", "tini"}
+
+// Install installs those of the packages that are missing.
+func Install(ctx context.Context, packages ...string) error {
 	var missing []string
-	for _, name := range debianPackages {
+	for _, name := range packages {
 		status, err := exec.CommandContext(ctx, "dpkg-query", "-W", "-f=${Status}", name).Output()
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {

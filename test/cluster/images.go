@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -30,7 +33,7 @@ import (
 const (
 	golangImage  = "docker.io/library/golang:alpine"
 	golangCImage = "docker.io/library/golang:bookworm" // with Debian's C compiler
-	alpineImage  = "docker.io/library/alpine:latest"
+	AlpineImage  = "docker.io/library/alpine:latest"
 	staticImage  = "gcr.io/distroless/static:latest"
 	busyboxImage = "docker.io/library/busybox:latest"
 	pauseImage   = "registry.k8s.io/pause:3.10"
@@ -43,9 +46,9 @@ const (
 // alpine and distroless have.
 var ociImage = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 
-// refAnnotation names an image in a layout:
+// RefAnnotation names an image in a layout:
 // https://github.com/opencontainers/image-spec/blob/main/annotations.md.
-const refAnnotation = "org.opencontainers.image.ref.name"
+const RefAnnotation = "org.opencontainers.image.ref.name"
 
 // koPrefix starts the references that Tekton's own configuration has in place
 // of images: import paths of the programs they hold.
@@ -54,34 +57,66 @@ const koPrefix = "ko://"
 // images is the layout of every image the cluster starts with. They are built
 // once for a set of parts and kept.
 func images(ctx context.Context, logDir string) (layout.Path, error) {
-	cache, err := parts.CacheDir()
-	if err != nil {
-		return "", err
-	}
 	key, err := imagesKey(ctx)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "images-"+key)
+	return keptLayout("images-"+key, func(work string) error {
+		if err := buildImages(ctx, work, logDir); err != nil {
+			return fmt.Errorf("build the cluster's images: %w", err)
+		}
+		return nil
+	})
+}
+
+// StandIns is the layout of the stand-ins for base images, each with its name
+// as [RefAnnotation]. They are built once and kept.
+func StandIns(ctx context.Context) (layout.Path, error) {
+	key, err := standInsKey(ctx)
+	if err != nil {
+		return "", err
+	}
+	return keptLayout("bases-"+key, func(work string) error {
+		if err := buildStandIns(ctx, work); err != nil {
+			return fmt.Errorf("build stand-ins for base images: %w", err)
+		}
+		return nil
+	})
+}
+
+// keptLayout is the layout that is kept under a name. Where there is none, build
+// leaves it as the folder layout of an empty one.
+func keptLayout(name string, build func(work string) error) (layout.Path, error) {
+	cache, err := parts.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, name)
 	if p, err := layout.FromPath(dir); err == nil {
 		return p, nil
 	}
-	work, err := os.MkdirTemp(cache, "images-unfinished-")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	work, err := os.MkdirTemp(cache, name+"-unfinished-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	if err := buildImages(ctx, work, logDir); err != nil {
-		return "", fmt.Errorf("build the cluster's images: %w", err)
+	if err := build(work); err != nil {
+		return "", err
 	}
 	if err := os.Rename(filepath.Join(work, "layout"), dir); err != nil {
+		if p, kept := layout.FromPath(dir); kept == nil {
+			return p, nil // another process was faster
+		}
 		return "", err
 	}
 	return layout.FromPath(dir)
 }
 
-// imagesKey covers what the images are made of: the programs, this machine's Go
-// and packages, and the files that say how.
+// imagesKey covers what the images are made of: the programs, the stand-ins,
+// and the files that say how.
 func imagesKey(ctx context.Context) (string, error) {
 	h := sha256.New()
 	for _, part := range []string{"tekton", "triggers", "kaniko"} {
@@ -91,13 +126,30 @@ func imagesKey(ctx context.Context) (string, error) {
 		}
 		fmt.Fprintln(h, part, key)
 	}
+	key, err := standInsKey(ctx)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintln(h, key)
+	return sumWith(h, "images.go", "pause/main.go")
+}
+
+// standInsKey covers what the stand-ins are made of: this machine's Go and
+// packages, and the files that say how.
+func standInsKey(ctx context.Context) (string, error) {
+	h := sha256.New()
 	names := append([]string{"-W", "git", "busybox-static", "libc6", "ca-certificates", "tini"}, compilerPackages...)
 	packages, err := exec.CommandContext(ctx, "dpkg-query", names...).Output()
 	if err != nil {
 		return "", fmt.Errorf("ask for the versions of Debian packages: %w", err)
 	}
 	fmt.Fprintln(h, runtime.Version(), string(packages))
-	for _, file := range []string{"compiler.go", "images.go", "layer.go", "pause/main.go"} {
+	return sumWith(h, "compiler.go", "layer.go", "standins.go")
+}
+
+// sumWith adds files of this folder to h and returns what names the whole.
+func sumWith(h hash.Hash, files ...string) (string, error) {
+	for _, file := range files {
 		content, err := os.ReadFile(filepath.Join(ownDir(), file))
 		if err != nil {
 			return "", err
@@ -118,71 +170,18 @@ func buildImages(ctx context.Context, work, logDir string) error {
 		return err
 	}
 	b := builder{work, index}
-	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
-	if err != nil {
-		return fmt.Errorf("find Go: %w", err)
-	}
-
-	static := newLayer()
-	staticRoot(static)
-	staticConfig := v1.Config{
-		Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"},
-		WorkingDir: "/",
-		User:       "0",
-	}
-	base, err := b.image(staticImage, ociImage, staticConfig, static)
+	kept, err := StandIns(ctx)
 	if err != nil {
 		return err
 	}
-
-	alpine := newLayer()
-	staticRoot(alpine)
-	if err := busybox(ctx, alpine); err != nil {
-		return err
-	}
-	alpineConfig := v1.Config{Env: staticConfig.Env[:1], Cmd: []string{"/bin/sh"}}
-	shell, err := b.image(alpineImage, ociImage, alpineConfig, alpine)
+	standIns, err := Named(kept)
 	if err != nil {
 		return err
 	}
-	// Of Docker's types, as many images still are.
-	if _, err := b.image(busyboxImage, empty.Image, alpineConfig, alpine); err != nil {
-		return err
-	}
-
-	// As the real one is made: Go in a layer of its own, an empty GOPATH in
-	// the next.
-	toolchain, gopath := newLayer(), newLayer()
-	toolchain.tree("/usr/local/go", strings.TrimSpace(string(goroot)))
-	gopath.dir("/go", 0o1777)
-	gopath.dir("/go/src", 0o1777)
-	gopath.dir("/go/bin", 0o1777)
-	golangConfig := v1.Config{
-		Env: []string{
-			"PATH=/go/bin:/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-			"GOLANG_VERSION=" + strings.TrimPrefix(runtime.Version(), "go"),
-			"GOTOOLCHAIN=local",
-			"GOPATH=/go",
-		},
-		Cmd:        []string{"/bin/sh"},
-		WorkingDir: "/go",
-	}
-	if _, err := b.image(golangImage, shell, golangConfig, toolchain, gopath); err != nil {
-		return err
-	}
-	cc := newLayer()
-	if err := compiler(ctx, cc); err != nil {
-		return err
-	}
-	if _, err := b.image(golangCImage, shell, golangConfig, cc, toolchain, gopath); err != nil {
-		return err
-	}
-
-	git := newLayer()
-	gitRoot(git)
-	withGit, err := b.image(gitImage, shell, alpineConfig, git)
-	if err != nil {
-		return err
+	for _, ref := range slices.Sorted(maps.Keys(standIns)) {
+		if err := b.add(ref, standIns[ref]); err != nil {
+			return err
+		}
 	}
 
 	pause := newLayer()
@@ -200,7 +199,7 @@ func buildImages(ctx context.Context, work, logDir string) error {
 	if err := b.kaniko(ctx, logDir); err != nil {
 		return err
 	}
-	return b.tekton(ctx, base, withGit, logDir)
+	return b.tekton(ctx, standIns[staticImage], standIns[gitImage], logDir)
 }
 
 // kaniko makes kaniko's executor image as its deploy/Dockerfile does, less the
@@ -218,16 +217,15 @@ func (b builder) kaniko(ctx context.Context, logDir string) error {
 	l.file("/kaniko/executor", 0o755, filepath.Join(dir, "executor"))
 	l.file("/kaniko/ssl/certs/ca-certificates.crt", 0o644, caCertificates)
 	l.text("/etc/nsswitch.conf", "hosts: files dns\n")
-	_, err = b.image(KanikoImage, empty.Image, v1.Config{
-		Entrypoint: []string{"/kaniko/executor"},
-		WorkingDir: "/workspace",
-		Env: []string{
-			"HOME=/root", "USER=root", "PATH=/usr/local/bin:/kaniko",
-			"SSL_CERT_DIR=/kaniko/ssl/certs", "DOCKER_CONFIG=/kaniko/.docker/",
-			"DOCKER_CREDENTIAL_GCR_CONFIG=/kaniko/.config/gcloud/docker_credential_gcr_config.json",
-		},
-	}, l)
+	_, err = b.image(KanikoImage, empty.Image, v1.Config{Entrypoint: []string{"/kaniko/executor"}, WorkingDir: "/workspace", Env: KanikoEnv}, l)
 	return err
+}
+
+// KanikoEnv is the environment of kaniko's image.
+var KanikoEnv = []string{
+	"HOME=/root", "USER=root", "PATH=/usr/local/bin:/kaniko",
+	"SSL_CERT_DIR=/kaniko/ssl/certs", "DOCKER_CONFIG=/kaniko/.docker/",
+	"DOCKER_CREDENTIAL_GCR_CONFIG=/kaniko/.config/gcloud/docker_credential_gcr_config.json",
 }
 
 // tekton makes an image of each program of Pipelines and Triggers, as ko does:
@@ -295,53 +293,10 @@ func (b builder) image(ref string, base v1.Image, config v1.Config, layers ...*l
 }
 
 func (b builder) add(ref string, img v1.Image) error {
-	if err := b.layout.AppendImage(img, layout.WithAnnotations(map[string]string{refAnnotation: ref})); err != nil {
+	if err := b.layout.AppendImage(img, layout.WithAnnotations(map[string]string{RefAnnotation: ref})); err != nil {
 		return fmt.Errorf("keep %s: %w", ref, err)
 	}
 	return nil
-}
-
-const caCertificates = "/etc/ssl/certs/ca-certificates.crt"
-
-// staticRoot is what gcr.io/distroless/static consists of, but for time zones.
-func staticRoot(l *layer) {
-	l.text("/etc/passwd", "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n")
-	l.text("/etc/group", "root:x:0:\nnobody:x:65534:\ntty:x:5:\nnonroot:x:65532:\n")
-	l.text("/etc/nsswitch.conf", "hosts: files dns\n")
-	l.text("/etc/os-release", "NAME=\"Slipway stand-in\"\nID=slipway-stand-in\n")
-	l.file("/etc/ssl/certs/ca-certificates.crt", 0o644, caCertificates)
-	l.dir("/root", 0o700)
-	l.dir("/home/nonroot", 0o755)
-	l.dir("/tmp", 0o1777)
-	l.dir("/var/tmp", 0o1777)
-}
-
-// busybox adds a static busybox and a link for each of its commands.
-func busybox(ctx context.Context, l *layer) error {
-	l.file("/bin/busybox", 0o755, "/bin/busybox")
-	out, err := exec.CommandContext(ctx, "/bin/busybox", "--list-full").Output()
-	if err != nil {
-		return fmt.Errorf("list busybox's commands: %w", err)
-	}
-	for command := range strings.FieldsSeq(string(out)) {
-		if command != "bin/busybox" {
-			l.link(command, "/bin/busybox")
-		}
-	}
-	l.dir("/usr/local/bin", 0o755)
-	return nil
-}
-
-// gitRoot adds this machine's git, its smart-HTTP server included.
-func gitRoot(l *layer) {
-	l.link("/lib64", "usr/lib64")
-	l.program("/usr/bin/git")
-	l.file("/sbin/tini", 0o755, "/usr/bin/tini-static")
-	l.tree("/usr/lib/git-core", "/usr/lib/git-core")
-	l.tree("/usr/share/git-core/templates", "/usr/share/git-core/templates")
-	for _, program := range []string{"git-remote-http", "git-http-backend"} {
-		l.program("/usr/lib/git-core/" + program)
-	}
 }
 
 // pushImages sends every image of the layout to the cluster's registry and
@@ -363,7 +318,7 @@ func pushImages(ctx context.Context, p layout.Path) (map[string]string, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
 	for _, m := range manifest.Manifests {
-		ref := m.Annotations[refAnnotation]
+		ref := m.Annotations[RefAnnotation]
 		repository, tag, err := inRegistry(ref)
 		if err != nil {
 			return nil, err
@@ -385,6 +340,26 @@ func pushImages(ctx context.Context, p layout.Path) (map[string]string, error) {
 		})
 	}
 	return refs, group.Wait()
+}
+
+// Named are the images of a layout by their names.
+func Named(p layout.Path) (map[string]v1.Image, error) {
+	index, err := p.ImageIndex()
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]v1.Image{}
+	for _, m := range manifest.Manifests {
+		ref := m.Annotations[RefAnnotation]
+		if images[ref], err = index.Image(m.Digest); err != nil {
+			return nil, fmt.Errorf("read image %s: %w", ref, err)
+		}
+	}
+	return images, nil
 }
 
 // inRegistry is where an image that has the name ref outside lies in the

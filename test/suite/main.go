@@ -41,9 +41,9 @@ type command struct {
 	args []string
 }
 
-// apart are packages that are levels of their own: they need a running cluster
-// or an API server, or take longer than the rest together.
-var apart = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/e2e", "/test/histories", "/test/volume"}
+// apart are packages that are levels of their own: they need a running cluster,
+// an API server or BuildKit, or take longer than the rest together.
+var apart = []string{"/test/apiserver", "/test/cluster/lifecycle", "/test/docker", "/test/e2e", "/test/histories", "/test/volume"}
 
 // matrices are the end-to-end tests that build dozens of Dockerfiles, some of
 // them with every combination of caches, and what is to be timed alone.
@@ -70,6 +70,7 @@ func levels(ctx context.Context) ([]level, error) {
 			root("go", "tool", "-modfile=test/tools/go.mod", "golangci-lint", "run"),
 			root("go", "mod", "tidy", "-diff"),
 		}},
+		{name: "docker", about: "images are those that BuildKit builds", commands: []command{root(goTest("-timeout=30m", "./test/docker")...)}},
 		{name: "histories", about: "2,000 random histories of deploys that overtake each other", commands: []command{root(goTest("./test/histories")...)}},
 		{name: "cluster", about: "the cluster comes up, also from what a killed one left", local: true, commands: []command{
 			root("go", "run", "./test/cluster/cli", "up"), // shows its progress, which may be minutes of building

@@ -3,11 +3,11 @@ ARG CGO_ENABLED=0
 ARG GOPROXY
 ARG GOMODCACHE=/go/pkg/mod
 ARG GOCACHE=/root/.cache/go-build
+RUN ["/prepared/bin/prepare","operation","/prepared","2","3"]
 WORKDIR /slipway-workspace
-COPY . .
 RUN go build -trimpath -ldflags='-s -w' -o /bin/feed-agg
 
+RUN ["/prepared/bin/prepare","operation","/prepared","4"]
 FROM gcr.io/distroless/static@sha256:DISTROLESS
-COPY conf.yaml /etc/feed-agg/conf.yaml
-COPY --from=build /bin/feed-agg /bin/feed-agg
-ENTRYPOINT ["/bin/feed-agg"]
+COPY --from=build /built/kept/stage-0.digest /built/kept/stage-0.digest
+RUN ["/prepared/bin/prepare","operation","/prepared","0","1"]

@@ -27,6 +27,13 @@ var Names = []string{"kubernetes", "tekton", "athens", "coredns", "provisioner",
 // cluster has.
 var Contenders = []string{"skaffold"}
 
+// Oracles lists the parts that only tests use, to ask what is right:
+// test/docker has BuildKit build what Slipway builds.
+var Oracles = []string{"buildkit"}
+
+// all lists every part.
+func all() []string { return slices.Concat(Names, Contenders, Oracles) }
+
 // CacheDir is where everything lives that is worth keeping between runs and
 // clones: $XDG_CACHE_HOME/slipway, by default ~/.cache/slipway.
 func CacheDir() (string, error) {
@@ -60,8 +67,8 @@ func source(name string) string {
 // Key identifies what the part is built from: its sources (go.mod, go.sum and,
 // where it has one, main.go), the Go version and the platform.
 func Key(name string) (string, error) {
-	if all := slices.Concat(Names, Contenders); !slices.Contains(all, name) {
-		return "", fmt.Errorf("no part is called %q; the parts are %s", name, strings.Join(all, ", "))
+	if !slices.Contains(all(), name) {
+		return "", fmt.Errorf("no part is called %q; the parts are %s", name, strings.Join(all(), ", "))
 	}
 	files, err := os.ReadDir(source(name))
 	if err != nil {

@@ -15,14 +15,14 @@ func TestEachFolderIsAPartWithAKeyOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := slices.Concat(parts.Names, parts.Contenders)
+	names := slices.Concat(parts.Names, parts.Contenders, parts.Oracles)
 	keys := map[string]string{}
 	for _, entry := range entries {
 		if !entry.IsDir() {
 			continue
 		}
 		if !slices.Contains(names, entry.Name()) {
-			t.Errorf("folder %s is in neither Names nor Contenders: it is never built", entry.Name())
+			t.Errorf("folder %s is in none of Names, Contenders and Oracles: it is never built", entry.Name())
 		}
 		key, err := parts.Key(entry.Name())
 		if err != nil {

@@ -198,7 +198,9 @@ func (g *generator) change(s *stage) string {
 	var found []string
 	for _, p := range s.own(Regular, Folder) {
 		n := s.fs.reach(p, a)
-		if n != nil && n.kind != Symlink && (a.uid == 0 || n.uid == a.uid) && p != "/home" && (a.uid == 0 || !s.busy(p)) {
+		// With BuildKit a file whose names are of several layers becomes several.
+		linked := n != nil && n.kind == Regular && len(s.fs.paths(func(_ string, other *node) bool { return other == n })) > 1
+		if n != nil && !linked && n.kind != Symlink && (a.uid == 0 || n.uid == a.uid) && p != "/home" && (a.uid == 0 || !s.busy(p)) {
 			found = append(found, p)
 		}
 	}

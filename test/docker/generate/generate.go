@@ -192,7 +192,8 @@ func (g *generator) from(out *Stage, n int, final bool) *stage {
 		out.Platform = pick(g, "$BUILDPLATFORM", "$TARGETPLATFORM", "${BUILDPLATFORM}", "${TARGETPLATFORM:-linux/amd64}")
 	}
 	if n > 0 && g.chance(0.16) {
-		if earlier := pick(g, g.stages...); earlier.name != "" {
+		// What is in /workspace stays in the build pod: no stage of the image has it.
+		if earlier := pick(g, g.stages...); earlier.name != "" && earlier.fs.get("/workspace") == nil {
 			// A base's name is in small letters, even that of a stage.
 			out.Base, out.Platform = strings.ToLower(earlier.name), ""
 			g.used[earlier.number] = true

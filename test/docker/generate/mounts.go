@@ -163,7 +163,7 @@ func (g *generator) bind(s *stage, m *mount) bool {
 		m.flag = strings.Replace(m.flag, "type=bind,", "", 1)
 	}
 	t := quoted(m.target)
-	m.commands = append(m.commands, "find "+t+" | sort > OUT 2>&1 || true")
+	m.commands = append(m.commands, "{ find "+t+" | sort; } > OUT 2>&1 || true")
 	switch {
 	case kind == Folder && g.chance(0.5):
 		m.commands = append(m.commands, "stat -c '%A %u:%g %n' "+t+" "+t+"/* > OUT 2>&1 || true")
@@ -172,7 +172,9 @@ func (g *generator) bind(s *stage, m *mount) bool {
 	case g.chance(0.3):
 		m.commands = append(m.commands, "cp -r "+t+" OUT || true")
 	}
-	if kind == Folder && g.chance(0.4) { // readonly or not, nothing stays
+	// What is written is lost. Without rw it fails with BuildKit alone:
+	// docs/kaniko.md has this among what remains different.
+	if kind == Folder && rw && g.chance(0.6) {
 		m.commands = append(m.commands, "if echo x 2>/dev/null > "+t+"/written; then echo could; else echo could not; fi > OUT 2>/dev/null")
 	}
 	return true
@@ -183,7 +185,7 @@ func (g *generator) spelledSource(p string) string {
 }
 
 func (g *generator) cacheMount(s *stage, m *mount) bool {
-	written := g.varied(s, pick(g, "/root/.cache/go-build", "/go/pkg/mod", "/cache", "/var/cache/app", "/app/.cache", "cache"))
+	written := g.varied(s, pick(g, "/root/.cache/go-build", "/cache", "/var/cache/app", "/app/.cache", "cache"))
 	m.target = path.Join(s.dir, written)
 	if path.IsAbs(written) {
 		m.target = written

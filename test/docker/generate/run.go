@@ -143,7 +143,7 @@ func (g *generator) commands(s *stage, n int) []string {
 }
 
 // Variables that are not the build's: a shell sets them, or the sandbox.
-const allButOurs = "env | grep -v -e ^HOSTNAME= -e ^SHLVL= -e ^_= -e ^PWD= -e ^OLDPWD= | sort"
+const allButOurs = "env | grep -v -e ^HOSTNAME= -e ^SHLVL= -e ^_= -e ^PWD= -e ^OLDPWD= -e ^OTEL_ -e ^TRACE | sort"
 
 // look writes to a file something that a command sees.
 func (g *generator) look(s *stage, commands *[]string) string {
@@ -170,7 +170,7 @@ func (g *generator) look(s *stage, commands *[]string) string {
 		option{6, func() bool { c = allButOurs; return true }},
 		option{2, func() bool { c = pick(g, "echo ~", `echo "$HOME"`, "echo $#"); return true }},
 		option{6, func() bool { c = "stat -c '%A %u:%g %n' " + seen(Folder) + " " + seen(Regular, Symlink); return true }},
-		option{4, func() bool { c = "find " + seen(Folder) + " | sort"; return true }},
+		option{4, func() bool { c = "{ find " + seen(Folder) + " | sort; }"; return true }},
 		option{3, func() bool { c = "ls -A " + seen(Folder); return true }},
 		option{4, func() bool { c = "cat " + seen(Regular); return true }},
 		option{2, func() bool { c = "readlink " + seen(Symlink); return true }},

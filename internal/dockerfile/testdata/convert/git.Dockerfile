@@ -1,0 +1,3 @@
+FROM scratch
+
+ADD https://git.example/team/app.git#v1 /src

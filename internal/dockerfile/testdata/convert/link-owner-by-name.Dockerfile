@@ -1,0 +1,3 @@
+FROM busybox
+
+COPY --link --chown=app a /a

@@ -1,0 +1,4 @@
+FROM busybox AS build
+COPY a /a
+FROM build
+CMD x

@@ -1,0 +1,5 @@
+FROM busybox AS build
+RUN one
+
+FROM busybox
+COPY --from=build /a /a

@@ -1,0 +1,89 @@
+package operation
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	continuity "github.com/containerd/continuity/fs"
+)
+
+// overlay puts the files of the folder upper over those of the folder lower, as
+// the layers of an image are put over each other: a folder takes the upper's
+// owner and mode, and whatever else is there is replaced.
+func overlay(upper, lower string) error {
+	return filepath.WalkDir(upper, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || name == upper {
+			return err
+		}
+		target := filepath.Join(lower, strings.TrimPrefix(name, upper))
+		there, err := os.Lstat(target)
+		if err != nil && !missing(err) {
+			return err
+		}
+		if entry.IsDir() {
+			if there != nil && !there.IsDir() {
+				if err := os.Remove(target); err != nil {
+					return err
+				}
+				there = nil
+			}
+			if there == nil {
+				if err := os.Mkdir(target, 0o755); err != nil {
+					return err
+				}
+			}
+			return sameMetadata(name, target)
+		}
+		if there != nil {
+			if err := os.RemoveAll(target); err != nil {
+				return err
+			}
+		}
+		return moveFile(name, target, entry)
+	})
+}
+
+// moveFile moves a file that is no folder, to another file system if need be.
+func moveFile(from, to string, entry fs.DirEntry) error {
+	if err := os.Rename(from, to); err == nil {
+		return nil
+	}
+	if entry.Type()&fs.ModeSymlink != 0 {
+		link, err := os.Readlink(from)
+		if err == nil {
+			err = os.Symlink(link, to)
+		}
+		if err != nil {
+			return err
+		}
+		return sameOwner(from, to)
+	}
+	if err := continuity.CopyFile(to, from); err != nil {
+		return err
+	}
+	return sameMetadata(from, to)
+}
+
+func sameOwner(from, to string) error {
+	info, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	uid, gid := ids(info)
+	return os.Lchown(to, uid, gid)
+}
+
+// sameMetadata gives to the owner, the mode, the times and the extended
+// attributes of from. Neither is a link.
+func sameMetadata(from, to string) error {
+	info, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	uid, gid := ids(info)
+	// The mode after the owner, which takes special bits away.
+	return errors.Join(os.Lchown(to, uid, gid), os.Chmod(to, info.Mode()), copyXAttrs(from, to), os.Chtimes(to, info.ModTime(), info.ModTime()))
+}
