@@ -68,7 +68,7 @@ func (g *generator) attempt(s *stage, add, from bool) (Instruction, transfer, bo
 			x.dest = strings.TrimSuffix(x.dest, "/") + "/"
 		}
 	}
-	if !g.allowed(s, x.dest) {
+	if !g.allowed(s, x.dest) || len(i.Docs) > 0 && strings.Contains(dest, " ") {
 		return i, x, false
 	}
 	i.Words = append(i.Words, g.word(s, dest))

@@ -174,7 +174,10 @@ func (g *generator) look(s *stage, commands *[]string) string {
 		option{3, func() bool { c = "ls -A " + seen(Folder); return true }},
 		option{4, func() bool { c = "cat " + seen(Regular); return true }},
 		option{2, func() bool { c = "readlink " + seen(Symlink); return true }},
-		option{2, func() bool { c = "stat -c %h " + seen(Regular); return true }},
+		option{2, func() bool { // names of a file; those of a folder depend on how it is kept
+			c = "stat -c %h " + seen(Regular)
+			return len(s.own(Regular)) > 0
+		}},
 	)
 	out := g.out(s, commands)
 	if out == "" {
