@@ -123,8 +123,8 @@ func (s *stage) alpine(tag string) {
 		s.add("/var/run", &node{kind: Symlink, link: "/run", base: true})
 		s.add("/dangling", &node{kind: Symlink, link: "/nowhere"})
 		s.add("/hard", folder(0o755, 0, 0))
-		s.add("/hard/a", &node{kind: Regular, mode: 0o644})
-		s.add("/hard/b", &node{kind: Regular, mode: 0o644})
+		s.add("/hard/a", &node{kind: Regular, mode: 0o644, linked: true})
+		s.add("/hard/b", &node{kind: Regular, mode: 0o644, linked: true})
 		s.add("/hard/setuid", &node{kind: Regular, mode: 0o4755})
 		s.add("/hard/capable", &node{kind: Regular, mode: 0o755})
 	}

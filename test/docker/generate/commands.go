@@ -81,6 +81,7 @@ func (g *generator) makeLink(s *stage) string {
 		if n == nil || n.kind != Regular || s.who().uid != 0 && n.uid != s.who().uid {
 			return ""
 		}
+		n.linked = true
 		if s.fs.put(p, n.clone()) != nil {
 			return ""
 		}
@@ -199,8 +200,7 @@ func (g *generator) change(s *stage) string {
 	for _, p := range s.own(Regular, Folder) {
 		n := s.fs.reach(p, a)
 		// With BuildKit a file whose names are of several layers becomes several.
-		linked := n != nil && n.kind == Regular && len(s.fs.paths(func(_ string, other *node) bool { return other == n })) > 1
-		if n != nil && !linked && n.kind != Symlink && (a.uid == 0 || n.uid == a.uid) && p != "/home" && (a.uid == 0 || !s.busy(p)) {
+		if n != nil && !n.linked && n.kind != Symlink && (a.uid == 0 || n.uid == a.uid) && p != "/home" && (a.uid == 0 || !s.busy(p)) {
 			found = append(found, p)
 		}
 	}
@@ -222,7 +222,7 @@ func (g *generator) change(s *stage) string {
 			n.gid = to.gid()
 		}
 		flags := ""
-		if n.kind == Folder && g.chance(0.4) {
+		if n.kind == Folder && g.chance(0.4) && len((&tree{n}).paths(func(_ string, kid *node) bool { return kid.linked })) == 0 {
 			flags = "-R "
 			n.walk(p, func(_ string, kid *node) { kid.uid, kid.gid = n.uid, n.gid })
 		}

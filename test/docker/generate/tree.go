@@ -18,6 +18,7 @@ type node struct {
 	uid, gid int
 	link     string
 	base     bool // the base has it, and nothing of interest is in it
+	linked   bool // it has another name as well
 	archive  *Archive
 	kids     map[string]*node
 }
