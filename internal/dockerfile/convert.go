@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -444,16 +445,9 @@ func (c *conversion) flush(at int) string {
 // of the stage.
 func (c *conversion) keep(n *node, keep *operation.Keep) {
 	line := c.lines[n.from.line-1]
-	text := "what later stages copy of " + cmpOr(n.Name, strconv.Itoa(n.index))
+	text := "what later stages copy of " + cmp.Or(n.Name, strconv.Itoa(n.index))
 	c.add(operation.Operation{Instruction: fmt.Sprintf("%s:%d: %s", c.file.name, line, text), Keep: keep},
 		Run{Line: line, Text: text, Copies: true, Keeps: true}, strconv.Itoa(len(c.operations)))
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // stageEnd is the offset of the line of the next stage's FROM.
