@@ -32,7 +32,6 @@ var notHere = map[string]string{
 // refused are those that are refused before kaniko starts, with what is said.
 var refused = map[string]string{
 	"private-modules-token": "private-modules-token.Dockerfile:3: build arg GITHUB_TOKEN: its value has a GitHub token",
-	"workspace-by-name":     "workspace-by-name.Dockerfile:5: kaniko drops what is copied to /workspace, a mount of the build pod (line 4), and it cannot be moved: RUN names it",
 }
 
 // Dockerfiles of the makes that people write are built as they are.
