@@ -39,7 +39,7 @@ func TestConvert(t *testing.T) {
 				t.Fatal(err)
 			}
 			o := ConvertOptions{Together: !strings.HasPrefix(string(source), "# apart")}
-			got := ""
+			var got string
 			converted, config, err := convert(t.Context(), source, Options{}, o)
 			if err != nil {
 				got = "error: " + err.Error() + "\n"

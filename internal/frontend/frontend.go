@@ -79,6 +79,9 @@ func Read(ctx context.Context, content []byte, o Options) (*Definition, error) {
 	}
 	image := result.Image
 	image.Created, image.History, image.RootFS = nil, nil, ocispecs.RootFS{}
+	if image.OS == "" || image.Architecture == "" { // a base image without them
+		image.Platform = o.Platform
+	}
 	d := &Definition{ops: map[int][]op{}}
 	if d.Config, err = json.Marshal(image); err != nil {
 		return nil, err

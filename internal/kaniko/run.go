@@ -80,7 +80,7 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	}
 	attempt := func(args []string) (*output, error) {
 		said := newOutput(p, began, stderr)
-		return said, execute(ctx, config.Executor, args, p.Env, stdout, said)
+		return said, execute(ctx, config.Executor, args, p.Env, p.Layers != nil, stdout, said)
 	}
 	said, err := attempt(p.Args)
 	if errors.Is(err, ErrFailed) && ctx.Err() == nil && caches.full(p) {
@@ -216,7 +216,7 @@ func makeFile(file plan.File) error {
 	return step.WriteFile(file.Path, []byte(file.Content), 0o644)
 }
 
-func execute(ctx context.Context, executor string, args []string, env map[string]string, stdout io.Writer, said *output) error {
+func execute(ctx context.Context, executor string, args []string, env map[string]string, layers bool, stdout io.Writer, said *output) error {
 	// A child's death signal fires when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -235,6 +235,11 @@ func execute(ctx context.Context, executor string, args []string, env map[string
 
 	cmd := exec.CommandContext(ctx, executor, args...)
 	cmd.Env = os.Environ()
+	if layers {
+		// An operation that keeps something for later stages has no entry: kaniko
+		// is to look for those of later instructions all the same.
+		cmd.Env = append(cmd.Env, "FF_KANIKO_CACHE_PROBE_AFTER_MISS=true")
+	}
 	for _, key := range slices.Sorted(maps.Keys(env)) {
 		cmd.Env = append(cmd.Env, key+"="+env[key])
 	}

@@ -110,9 +110,7 @@ func open(name string) io.ReadCloser {
 func (e *Exec) run(ctx context.Context, world World, instruction string, stdout, stderr io.Writer) (err error) {
 	fail := func(err error) error { return fmt.Errorf("%s: %w", instruction, err) }
 	if len(e.Mounts) == 0 {
-		if err := e.become(); err != nil {
-			return fail(err)
-		}
+		return fail(e.become())
 	}
 	if err := os.MkdirAll(world.Kept, 0o755); err != nil {
 		return fail(err)
@@ -199,7 +197,7 @@ func lookPath(name, searched string) (string, error) {
 	return "", &exec.Error{Name: name, Err: exec.ErrNotFound}
 }
 
-// become turns this process into the command.
+// become turns this process into the command. It returns only with an error.
 func (e *Exec) become() error {
 	who, env, program, err := e.prepared()
 	if err != nil {

@@ -322,8 +322,6 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	layerCache := ""
 	if p.Layers != nil {
 		layerCache = p.Layers.Folder.Flag()
-		// An operation that keeps something for later stages has no entry.
-		p.Env["FF_KANIKO_CACHE_PROBE_AFTER_MISS"] = "true"
 	}
 	p.Recompress = p.Layers == nil && !slices.ContainsFunc(c.KanikoArgs, func(arg string) bool { return strings.HasPrefix(arg, "--compression=") })
 	if p.Args, err = kaniko.Args(kaniko.Options{

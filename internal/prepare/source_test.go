@@ -20,7 +20,7 @@ func newSource(t *testing.T, ignore string, names ...string) *source {
 		if err := os.MkdirAll(filepath.Join(folder, filepath.Dir(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		err := error(nil)
+		var err error
 		if isLink {
 			err = os.Symlink(link, filepath.Join(folder, name))
 		} else {

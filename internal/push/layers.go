@@ -63,7 +63,11 @@ func kept(p *plan.Plan) func(dir string) (v1.Image, error) {
 			return img, nil
 		}
 		run, known := runOf(p, text)
-		if known && run.Keeps || known && run.Copies && !p.Layers.Copy || !(known && run.Copies) && !p.Layers.Run {
+		wanted := p.Layers.Run
+		if known && run.Copies {
+			wanted = p.Layers.Copy && !run.Keeps
+		}
+		if !wanted {
 			return nil, layercache.ErrNotKept
 		}
 		return img, nil

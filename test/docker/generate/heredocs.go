@@ -94,7 +94,8 @@ func (g *generator) script(s *stage) bool {
 		for range 1 + g.r.IntN(3) {
 			doc.Lines = append(doc.Lines, pick(g, "plain", "$PATH", "${NOT_SET:-x}", "it's", `\$HOME`, "\tindented"))
 		}
-		i.Words, i.Glue = append(commands, "cat "+d.marker()+" > "+out), "&&"
+		commands = append(commands, "cat "+d.marker()+" > "+out)
+		i.Words, i.Glue = commands, "&&"
 	default: // another shell reads it
 		i.Words = []string{"sh " + d.marker()}
 		if d.Chomp {

@@ -96,9 +96,9 @@ func (g *generator) arg(s *stage) {
 func (g *generator) argWord(s *stage) string {
 	name, word, value, isPath := g.assignment(s)
 	inherited, global := g.globals.get(name)
-	if given, ok := g.c.BuildArgs[name]; !ok && !g.args[name] && !global && g.chance(0.3) {
+	if _, ok := g.c.BuildArgs[name]; !ok && !g.args[name] && !global && g.chance(0.3) {
 		// The build has another value.
-		given = pick(g, "given", "v9", "two words", "", "a=b", `"quoted"`, "$PATH")
+		given := pick(g, "given", "v9", "two words", "", "a=b", `"quoted"`, "$PATH")
 		if values, ok := pathValues[name]; ok {
 			given = pick(g, values...)
 		}
