@@ -144,8 +144,14 @@ func buildAll(ctx context.Context, folder string, records []fileRecord, state, k
 				defer os.RemoveAll(dir)
 			}
 			result, err := buildOne(ctx, o, filepath.Join(folder, r.File), dir, r.Derived)
-			if err != nil {
-				return fmt.Errorf("%s: %w", r.File, err)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil { // of the machinery: the next run tries it again
+				mu.Lock()
+				defer mu.Unlock()
+				fmt.Fprintf(out, "%s: not built: %v\n", r.File, err)
+				return nil
 			}
 			r.Built = result
 			line, err := json.Marshal(r)
@@ -173,14 +179,10 @@ func buildOne(ctx context.Context, o *oracle.Oracle, file, dir string, derived c
 	if derived.BuildKit != "" {
 		return &builtRecord{Not: "BuildKit refuses it: " + derived.BuildKit}, nil
 	}
-	folder := filepath.Join(dir, "context")
-	if err := corpus.Make(ctx, content, derived.Args, folder); err != nil {
-		if why := new(corpus.NotMade); errors.As(err, &why) {
-			return &builtRecord{Not: why.Error()}, nil
-		}
-		return nil, err
+	result, err := checkMade(ctx, o, content, derived.Args, filepath.Join(dir, "context"))
+	if why := new(corpus.NotMade); errors.As(err, &why) {
+		return &builtRecord{Not: why.Error()}, nil
 	}
-	result, err := o.Check(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +190,22 @@ func buildOne(ctx context.Context, o *oracle.Oracle, file, dir string, derived c
 		return &builtRecord{Not: "its stand-ins do not do: " + result.BuildKitError()}, nil
 	}
 	return &builtRecord{Verdict: result.Verdict, Why: result.Why, Differences: result.Differences}, nil
+}
+
+// checkMade builds the case that a Dockerfile is made into, in the folder dir.
+func checkMade(ctx context.Context, o *oracle.Oracle, content []byte, args map[string]string, dir string) (oracle.Result, error) {
+	images, err := corpus.Make(ctx, content, args, dir)
+	if err != nil {
+		return oracle.Result{}, err
+	}
+	for _, image := range images {
+		forget, err := o.Serve(ctx, image.Ref, image.Like, image.Paths)
+		if err != nil {
+			return oracle.Result{}, fmt.Errorf("serve %s: %w", image.Ref, err)
+		}
+		defer forget()
+	}
+	return o.Check(ctx, dir)
 }
 
 // summarize writes the counts, and reports whether an image differs or the

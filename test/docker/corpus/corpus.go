@@ -72,7 +72,7 @@ func looksLikeFile(name string) bool {
 
 var (
 	// fileLike are names without an extension that are files.
-	fileLike = regexp.MustCompile(`^(Makefile|[A-Z]*file|[A-Z][A-Z_-]+|go|main|app|server|manager|passwd|group|shadow|hosts|localtime|mime\.types|.*(entrypoint|-linux|_linux|amd64|start|run|init|cmd)|\.(env|npmrc|netrc|babelrc|eslintrc|gitconfig|gitignore|dockerignore|bashrc|profile|vimrc))$`)
+	fileLike = regexp.MustCompile(`^(Makefile|[A-Z]*file|[A-Z][A-Z_-]+|main|app|server|manager|passwd|group|shadow|hosts|localtime|mime\.types|.*(entrypoint|-linux|_linux|amd64|start|run|init|cmd)|\.(env|npmrc|netrc|babelrc|eslintrc|gitconfig|gitignore|dockerignore|bashrc|profile|vimrc))$`)
 	// folderLike are names with a dot that are folders all the same.
 	folderLike = regexp.MustCompile(`^(.*\.d|.*\.(com|io|org)|v?\d+(\.\d+)*|.*-\d+(\.\d+)+|\.(git|github|config|cache|local|next|m2|cargo|npm|kube|ssh|aws|docker|mvn|yarn))$`)
 )

@@ -39,33 +39,61 @@ func (n *NotMade) Error() string { return n.Why }
 //   - a stage that others copy from has, in its end, what they copy;
 //   - the last stage has the records of the other stages' RUNs.
 //
-// An error is [NotMade] where that cannot be done.
-func Make(ctx context.Context, content []byte, args map[string]string, dir string) error {
-	m := &maker{lines: strings.SplitAfter(string(content), "\n"), context: map[string]bool{}, users: map[string]bool{}, caches: map[string]bool{}}
+// The images are those that have to be served besides the stand-ins. An error is
+// [NotMade] where there can be no case.
+func Make(ctx context.Context, content []byte, args map[string]string, dir string) ([]Image, error) {
+	m := &maker{images: map[string]map[string]bool{}, lines: strings.SplitAfter(string(content), "\n"), context: map[string]bool{}, users: map[string]bool{}, caches: map[string]bool{}}
 	var err error
 	if m.means, err = read(ctx, content, "", args); err != nil {
-		return &NotMade{err.Error()}
+		return nil, &NotMade{err.Error()}
 	}
 	if err := m.parse(content, args); err != nil {
-		return err
+		return nil, err
 	}
 	for _, s := range m.stages {
 		if err := m.look(s); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	made := m.text()
 	if _, err := read(ctx, []byte(made), "", args); err != nil {
-		return &NotMade{"the case is wrong: " + err.Error()}
+		return nil, &NotMade{"the case is wrong: " + err.Error()}
 	}
 	if err := m.writeContext(dir); err != nil {
-		return err
+		return nil, err
 	}
 	options, err := json.Marshal(map[string]any{"args": args})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(made), 0o644), os.WriteFile(dir+".json", options, 0o644))
+	return m.served(), errors.Join(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(made), 0o644), os.WriteFile(dir+".json", options, 0o644))
+}
+
+// Image is one that a case copies from: like a stand-in, but with more files.
+type Image struct {
+	Ref, Like string
+	Paths     []string // those that end with / are folders
+}
+
+func (m *maker) served() []Image {
+	var images []Image
+	for _, name := range slices.Sorted(maps.Keys(m.images)) {
+		one := Image{Ref: m.servedAs(name), Like: StandIn(name)}
+		for _, file := range slices.Sorted(maps.Keys(m.images[name])) {
+			if file = path.Join("/", file); !looksLikeFile(file) || above(file, m.images[name]) {
+				file = strings.TrimSuffix(file, "/") + "/"
+			}
+			one.Paths = append(one.Paths, file)
+		}
+		images = append(images, one)
+	}
+	return images
+}
+
+// servedAs is the name under which an image is served to this case alone.
+func (m *maker) servedAs(image string) string {
+	paths := slices.Sorted(maps.Keys(m.images[image]))
+	return "served/" + strings.TrimPrefix(digestOf(image+strings.Join(paths, " ")), "sha256:")[:16]
 }
 
 // maker collects what a case needs.
@@ -73,9 +101,10 @@ type maker struct {
 	lines   []string
 	means   *frontend.Definition
 	stages  []*stage
-	context map[string]bool // paths of the build context, some of them patterns
-	users   map[string]bool // that no stand-in has
-	caches  map[string]bool // where RUNs mount caches
+	context map[string]bool            // paths of the build context, some of them patterns
+	users   map[string]bool            // that no stand-in has
+	caches  map[string]bool            // where RUNs mount caches
+	images  map[string]map[string]bool // that instructions read from, with the paths
 }
 
 // stage is a FROM with what follows it.
@@ -233,6 +262,20 @@ func (m *maker) source(s *stage, name string) *stage {
 	return nil
 }
 
+// readFrom are the paths that are read from what an instruction of s names.
+func (m *maker) readFrom(s *stage, name string) map[string]bool {
+	if name == "scratch" {
+		return map[string]bool{}
+	}
+	if from := m.source(s, name); from != nil {
+		return from.copied
+	}
+	if m.images[name] == nil {
+		m.images[name] = map[string]bool{}
+	}
+	return m.images[name]
+}
+
 // bare reports whether nothing can be run in a stage.
 func (s *stage) bare() bool {
 	for ; s.parent != nil; s = s.parent {
@@ -246,12 +289,9 @@ func (m *maker) look(s *stage) error {
 		at := frontend.Place{Line: i.start + 1}
 		switch c := i.command.(type) {
 		case *instructions.CopyCommand:
-			var from *stage
-			name := ""
+			from, name := m.context, ""
 			if c.From != "" {
-				if from, name = m.source(s, c.From), "stage"; from == nil {
-					return &NotMade{"COPY --from names an image"}
-				}
+				from, name = m.readFrom(s, c.From), "stage"
 			}
 			copies, err := m.means.Copy(at, name)
 			if err != nil {
@@ -268,7 +308,7 @@ func (m *maker) look(s *stage) error {
 			if err != nil {
 				continue
 			}
-			if err := m.lookAtCopy(copies, nil); err != nil {
+			if err := m.lookAtCopy(copies, m.context); err != nil {
 				return err
 			}
 		case *instructions.RunCommand:
@@ -280,7 +320,7 @@ func (m *maker) look(s *stage) error {
 	return nil
 }
 
-func (m *maker) lookAtCopy(copies *operation.Copy, from *stage) error {
+func (m *maker) lookAtCopy(copies *operation.Copy, from map[string]bool) error {
 	for _, a := range copies.Actions {
 		if a.From.URL != nil {
 			return &NotMade{"ADD of a URL"}
@@ -303,12 +343,7 @@ func (m *maker) lookAtCopy(copies *operation.Copy, from *stage) error {
 			if strings.HasSuffix(a.Src, "/") {
 				name += "/"
 			}
-			name = match(name)
-			if from == nil {
-				m.context[name] = true
-			} else {
-				from.copied[name] = true
-			}
+			from[match(name)] = true
 		}
 	}
 	return nil
@@ -327,11 +362,6 @@ func (m *maker) namedUser(name string) {
 }
 
 func (m *maker) lookAtRun(s *stage, i line) error {
-	for _, mount := range i.mounts {
-		if mount.kind == "bind" && mount.from != "" && mount.from != "scratch" && m.source(s, mount.from) == nil {
-			return &NotMade{"RUN --mount=from names an image"}
-		}
-	}
 	exec, err := m.means.Exec(frontend.Place{Line: i.start + 1}, func(target, dir string) string {
 		for _, mount := range i.mounts {
 			if mount.kind == "bind" && mount.from != "" && mount.from != "scratch" && (mount.at(dir) == path.Clean(target) || strings.Contains(mount.target, "$")) {
@@ -353,7 +383,7 @@ func (m *maker) lookAtRun(s *stage, i line) error {
 		case mount.From.Stage == "":
 			m.context[mount.Path] = true
 		default:
-			m.source(s, mount.From.Stage).copied[mount.Path] = true
+			m.readFrom(s, mount.From.Stage)[mount.Path] = true
 		}
 	}
 	for _, mount := range i.mounts {
@@ -401,14 +431,13 @@ func (m *maker) text() string {
 		last := s.from.end
 		for _, i := range s.body {
 			last = i.end
-			c, ok := i.command.(*instructions.RunCommand)
-			if !ok || c.PrependShell || len(c.Files) > 0 {
-				continue
-			}
-			copied(i.start)
 			text := strings.Join(m.lines[i.start:i.end], "")
-			out.WriteString(execForm.ReplaceAllString(text, `$1"/bin/record", "-only", `))
-			done = i.end
+			edited := m.edited(i, text)
+			if edited != text {
+				copied(i.start)
+				out.WriteString(edited)
+				done = i.end
+			}
 		}
 		copied(last)
 		if !strings.HasSuffix(out.String(), "\n") {
@@ -422,6 +451,28 @@ func (m *maker) text() string {
 	}
 	copied(len(m.lines))
 	return out.String()
+}
+
+// edited is an instruction as the case has it.
+func (m *maker) edited(i line, text string) string {
+	var from []string
+	switch c := i.command.(type) {
+	case *instructions.CopyCommand:
+		from = append(from, c.From)
+	case *instructions.RunCommand:
+		if !c.PrependShell && len(c.Files) == 0 {
+			text = execForm.ReplaceAllString(text, `$1"/bin/record", "-only", `)
+		}
+		for _, mount := range i.mounts {
+			from = append(from, mount.from)
+		}
+	}
+	for _, image := range from {
+		if _, ok := m.images[image]; ok {
+			text = strings.Replace(text, "from="+image, "from="+m.servedAs(image), 1)
+		}
+	}
+	return text
 }
 
 // fromStandIn is a FROM that names the stand-in of its image.

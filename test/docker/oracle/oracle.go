@@ -50,6 +50,7 @@ type Oracle struct {
 	keep     bool
 	blobs    *blobs
 	server   *httptest.Server
+	registry string // its host and port
 	buildKit *buildKit
 	slipway  *slipway
 	checks   atomic.Int64
@@ -120,6 +121,7 @@ func New(ctx context.Context, options ...Option) (_ *Oracle, err error) {
 	o.blobs = &blobs{standIns: string(standIns), pushed: map[string]map[v1.Hash][]byte{}}
 	o.server = httptest.NewServer(registries.New(registries.Logger(stdlog.New(io.Discard, "", 0)), registries.WithBlobHandler(o.blobs)))
 	registry := strings.TrimPrefix(o.server.URL, "http://")
+	o.registry = registry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return pushBases(ctx, registry, standIns, filepath.Join(programs, "recorder")) })
 	group.Go(func() (err error) {

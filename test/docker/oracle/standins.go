@@ -1,13 +1,17 @@
 package oracle
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // standIns are configurations as public images have them, by what the tag of the
@@ -71,6 +75,50 @@ func StandInUsers() []string {
 		names = append(names, user.name)
 	}
 	return names
+}
+
+// Serve has the registry serve an image of that name which has more files than the
+// stand-in that it is like: the paths, those that end with / as folders. forget
+// has to be called once no build needs it.
+func (o *Oracle) Serve(ctx context.Context, ref, like string, paths []string) (forget func(), err error) {
+	base, err := o.standIn(ctx, like)
+	if err != nil {
+		return nil, err
+	}
+	var nodes []node
+	made := map[string]bool{"": true, ".": true}
+	var parents func(name string)
+	parents = func(name string) {
+		if !made[name] {
+			parents(strings.TrimPrefix(path.Dir(name), "."))
+			made[name] = true
+			nodes = append(nodes, folder(name, 0o755))
+		}
+	}
+	for _, full := range paths {
+		name := strings.Trim(path.Clean(full), "/")
+		if strings.HasSuffix(full, "/") {
+			parents(name)
+			name = path.Join(name, "made")
+		} else {
+			parents(strings.TrimPrefix(path.Dir(name), "."))
+		}
+		nodes = append(nodes, executable(name, []byte(full+"\n")))
+	}
+	image, err := with(base, nodes...)
+	if err != nil {
+		return nil, err
+	}
+	return func() { o.blobs.forget(ref) }, push(ctx, o.registry, ref, image)
+}
+
+// standIn reads a stand-in back from the registry.
+func (o *Oracle) standIn(ctx context.Context, image string) (v1.Image, error) {
+	ref, err := name.NewTag(o.registry+"/library/"+image, name.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	return remote.Image(ref, remote.WithContext(ctx))
 }
 
 // recorders are the programs that are the recorder.

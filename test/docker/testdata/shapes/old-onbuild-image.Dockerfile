@@ -1,0 +1,2 @@
+FROM golang:1.9-onbuild
+EXPOSE 8080

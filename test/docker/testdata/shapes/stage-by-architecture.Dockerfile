@@ -1,0 +1,13 @@
+ARG DEBUG=0
+FROM alpine AS base-amd64
+ENV FLAVOUR=amd64
+FROM alpine AS base-arm64
+ENV FLAVOUR=arm64
+FROM base-${TARGETARCH} AS debug-0
+RUN strip /bin/app
+FROM base-${TARGETARCH} AS debug-1
+RUN keep /bin/app
+FROM debug-${DEBUG}
+ARG TARGETPLATFORM
+ARG BUILDPLATFORM
+RUN echo "on $BUILDPLATFORM for $TARGETPLATFORM"
