@@ -42,7 +42,7 @@ func (n *NotMade) Error() string { return n.Why }
 // The images are those that have to be served besides the stand-ins. An error is
 // [NotMade] where there can be no case.
 func Make(ctx context.Context, content []byte, args map[string]string, dir string) ([]Image, error) {
-	m := &maker{images: map[string]map[string]bool{}, lines: strings.SplitAfter(string(content), "\n"), context: map[string]bool{}, users: map[string]bool{}, caches: map[string]bool{}}
+	m := &maker{images: map[string]map[string]bool{}, lines: strings.SplitAfter(string(content), "\n"), context: map[string]bool{}, users: map[string]bool{}, listed: map[string]bool{}}
 	var err error
 	if m.means, err = read(ctx, content, "", args); err != nil {
 		return nil, &NotMade{err.Error()}
@@ -103,7 +103,7 @@ type maker struct {
 	stages  []*stage
 	context map[string]bool            // paths of the build context, some of them patterns
 	users   map[string]bool            // that no stand-in has
-	caches  map[string]bool            // where RUNs mount caches
+	listed  map[string]bool            // where RUNs mount what they may see
 	images  map[string]map[string]bool // that instructions read from, with the paths
 }
 
@@ -387,8 +387,8 @@ func (m *maker) lookAtRun(s *stage, i line) error {
 		}
 	}
 	for _, mount := range i.mounts {
-		if mount.kind == "cache" {
-			m.caches[mount.at(exec.Dir)] = true
+		if target := mount.at(exec.Dir); (mount.kind == "bind" || mount.kind == "tmpfs") && target != path.Clean(exec.Dir) && !strings.Contains(target, "$") {
+			m.listed[target] = true
 		}
 	}
 	return nil
@@ -489,18 +489,18 @@ func (m *maker) fromStandIn(s *stage) string {
 	return strings.Join(words, " ") + "\n"
 }
 
-// setUp are the instructions that make the users which no stand-in has, and say
-// where caches are mounted; user is the base's.
+// setUp are the instructions that make the users which no stand-in has, and list
+// what RUNs see of mounts; user is the base's.
 func (m *maker) setUp(user string) string {
-	if len(m.users)+len(m.caches) == 0 {
+	if len(m.users)+len(m.listed) == 0 {
 		return ""
 	}
 	words := []string{"/bin/record", "-make"}
 	for _, name := range slices.Sorted(maps.Keys(m.users)) {
 		words = append(words, "user="+name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.caches)) {
-		words = append(words, "cache="+name)
+	for _, name := range slices.Sorted(maps.Keys(m.listed)) {
+		words = append(words, "list="+name)
 	}
 	return asRoot(words, user)
 }

@@ -10,8 +10,7 @@
 //
 // Where it is called by another name, such as that of a shell, or with -only, it
 // writes that file and runs nothing. With -make it makes what is not there yet,
-// and cache=/PATH says that a mount there is not to be told of, as kaniko has a
-// cache mount for a folder:
+// and list=/PATH has what is there told of too, such as the target of a mount:
 //
 //	RUN ["/bin/record", "-make", "user=app", "file=/app/main", "folder=/app/static"]
 //
@@ -124,7 +123,7 @@ func run(args []string) error {
 // standIn records what a program is given that is not there.
 func standIn(argv []string) error {
 	var about strings.Builder
-	if err := record(&about, argv, true, nil); err != nil {
+	if err := record(&about, argv, false, nil); err != nil {
 		return err
 	}
 	for _, arg := range argv[1:] {
@@ -136,12 +135,24 @@ func standIn(argv []string) error {
 			fmt.Fprintf(&about, "script: %q\n", script)
 		}
 	}
+	listed, err := os.ReadFile("/rec/listed")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	roots := strings.Fields(string(listed))
 	if dir, err := os.Getwd(); err == nil && dir != "/" {
-		if err := list(&about, dir); err != nil {
+		roots = append(roots, dir)
+	}
+	for _, root := range roots {
+		if _, err := os.Lstat(root); err != nil {
+			continue
+		}
+		if err := list(&about, root); err != nil {
 			return err
 		}
 	}
-	return appendTo("/rec/runs", about.String())
+	// Where a build pod has a mount, a stage has another folder.
+	return appendTo("/rec/runs", strings.ReplaceAll(about.String(), "/slipway-workspace", "/workspace"))
 }
 
 // firstMade is the id of the first user that makeAll makes.
@@ -157,8 +168,8 @@ func makeAll(args []string) error {
 			if err = appendTo("/etc/passwd", fmt.Sprintf("%s:x:%d:%d::/home/%s:/bin/sh\n", name, firstMade+n, firstMade+n, name)); err == nil {
 				err = appendTo("/etc/group", fmt.Sprintf("%s:x:%d:\n", name, firstMade+n))
 			}
-		case "cache":
-			err = appendTo("/rec/caches", name+"\n")
+		case "list":
+			err = appendTo("/rec/listed", name+"\n")
 		case "folder":
 			if _, err = os.Stat(name); err != nil {
 				if err = os.MkdirAll(name, 0o755); err == nil {
@@ -172,7 +183,7 @@ func makeAll(args []string) error {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: it makes user=, file=, folder= and cache=", arg)
+			err = fmt.Errorf("%s: it makes user=, file= and folder=, and takes list=", arg)
 		}
 		if err != nil {
 			return err
@@ -239,13 +250,8 @@ func listMounts(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	caches, err := os.ReadFile("/rec/caches")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	untold := strings.Split(string(caches), "\n")
 	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); len(fields) > 4 && !own(fields[4]) && !slices.Contains(untold, fields[4]) {
+		if fields := strings.Fields(line); len(fields) > 4 && !own(fields[4]) {
 			fmt.Fprintf(w, "mount: %s\n", fields[4])
 		}
 	}
