@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -249,9 +250,15 @@ func (c *keeper) copyOne(ctx context.Context, at string) error {
 	return sameMetadata(at, c.kept+at)
 }
 
+// ours are the names of the folders that are made for what is set up: /go/pkg for
+// modules, and .config/go in a home for Go's settings.
+var ours = []string{"go", "pkg", ".config"}
+
 // removeEmpty removes the folders that are there for a hidden path alone.
 func (c *keeper) removeEmpty(at, inside string) {
-	for ; inside != "."; inside = path.Dir(inside) {
+	// An empty home is the image's: of the folders above what is set up only these
+	// are ours.
+	for ; slices.Contains(ours, path.Base(inside)); inside = path.Dir(inside) {
 		if os.Remove(path.Join(c.kept, at, inside)) != nil {
 			return
 		}

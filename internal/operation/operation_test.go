@@ -126,7 +126,7 @@ func (a CopyAction) with(change func(*CopyAction)) CopyAction {
 func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("only root can give files to others")
+		t.Fatal("only root can give files to others: run the tests as root")
 	}
 }
 
@@ -568,9 +568,9 @@ func TestMatches(t *testing.T) {
 // what kaniko's container has there.
 func TestKeep(t *testing.T) {
 	t.Parallel()
-	dir := tree(t, "bin/app 755", "bin/other", "lib/ 711", "lib/a", "lib/mounted/x", "lib/kept/y", "usr -> bin", "abs -> "+"REPLACED", "chain -> usr/app", "broken -> nothing", "loop -> loop", "empty/only/hidden/x")
+	dir := tree(t, "bin/app 755", "bin/other", "lib/ 711", "lib/a", "lib/mounted/x", "lib/kept/y", "usr -> bin", "abs -> "+"REPLACED", "chain -> usr/app", "broken -> nothing", "loop -> loop", "empty/.config/hidden/x")
 	must(t, errors.Join(os.Remove(dir+"/abs"), os.Symlink(dir+"/lib", dir+"/abs")))
-	hidden := []string{dir + "/lib/mounted", dir + "/empty/only/hidden"}
+	hidden := []string{dir + "/lib/mounted", dir + "/empty/.config/hidden"}
 	for name, tc := range map[string]struct {
 		paths    []string
 		wildcard bool
