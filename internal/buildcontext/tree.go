@@ -80,7 +80,7 @@ func (t tree) Open(name string) (io.ReadCloser, error) {
 	return os.Open(filepath.Join(t.dir, name))
 }
 
-// entry is what a tree has at a path. It is read when it is asked for.
+// entry is a file, folder or link of a tree. It is read at the first question.
 type entry struct {
 	fs.DirEntry
 	tree tree
@@ -159,7 +159,7 @@ func above(name string) []string {
 	return folders
 }
 
-// ended is what a walk returns that err has ended.
+// ended returns the error of a walk that err has ended.
 func ended(err error) error {
 	if errors.Is(err, fs.SkipDir) || errors.Is(err, fs.SkipAll) {
 		return nil

@@ -458,7 +458,7 @@ func (c *conversion) stageEnd(n *node) int {
 	return bytes.LastIndexByte(c.file.source[:c.nodes[n.index+1].from.at[0]], '\n') + 1
 }
 
-// line is where an instruction stands in the user's Dockerfile.
+// line returns the line of an instruction in the user's Dockerfile.
 func (c *conversion) line(i *instruction) int { return c.lines[i.line-1] }
 
 func (c *conversion) errorAt(i *instruction, problem, fix string) *Error {
