@@ -34,6 +34,8 @@ type ConvertOptions struct {
 type Converted struct {
 	Content    []byte
 	Operations []operation.Operation
+	// Targets are the stages that kaniko must build. The first is the image.
+	Targets []string
 	// Runs are the instructions that kaniko sees as RUN, in the file's order.
 	Runs []Run
 }
@@ -65,8 +67,11 @@ func (d *Derived) Convert(ctx context.Context, means *frontend.Definition, o Con
 			return nil, err
 		}
 	}
+	for _, n := range g.needed() {
+		c.clear(n)
+	}
 	slices.SortStableFunc(c.runs, func(a, b placedRun) int { return a.at - b.at })
-	result := &Converted{Content: slices.Concat(file.mark, apply(file.source, c.edits)), Operations: c.operations}
+	result := &Converted{Content: slices.Concat(file.mark, apply(file.source, c.edits)), Operations: c.operations, Targets: c.targets}
 	for _, run := range c.runs {
 		result.Runs = append(result.Runs, run.Run)
 	}
@@ -86,6 +91,7 @@ type conversion struct {
 	operations []operation.Operation
 	runs       []placedRun
 	kept       map[int]*operation.Keep // by stage
+	targets    []string
 	pending    pending
 }
 
@@ -118,6 +124,9 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 		lines = "USER 0:0\n"
 	}
 	own := user || folder
+	if n.index == c.target {
+		c.targets = append(c.targets, c.named(n))
+	}
 	if n.parent != none {
 		triggers := map[string]int{}
 		for _, i := range c.nodes[n.parent].body {
@@ -151,6 +160,31 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 	}
 	c.put(end, end, c.flush(end))
 	return nil
+}
+
+// named returns a stage's name, which it gets where it has none: kaniko takes
+// targets by name.
+func (c *conversion) named(n *node) string {
+	if n.Name != "" {
+		return n.Name
+	}
+	name := c.unusedName("slipway-image")
+	last := n.from.args[len(n.from.args)-1]
+	end := n.from.at[last.end-1] + 1
+	c.put(end, end, " AS "+name)
+	return name
+}
+
+// clear adds a stage before n that makes ready for it what kaniko leaves of the
+// root file system. kaniko builds nothing else between the two.
+func (c *conversion) clear(n *node) {
+	at := c.stageStart(n)
+	name := c.unusedName(fmt.Sprintf("slipway-clear-%d", n.index))
+	c.targets = append(c.targets, name)
+	encoded, _ := json.Marshal(append(slices.Clone(c.options.Command), operation.ClearSign)) // strings alone
+	run := Run{Line: c.line(n.from), Text: "make ready for the stage", As: string(encoded), Copies: true, Keeps: true}
+	c.runs = append(c.runs, placedRun{run, at})
+	c.put(at, at, fmt.Sprintf("FROM scratch AS %s\nRUN %s\n", name, run.As))
 }
 
 // fromBase reports whether the image that a stage goes back to brings a user that
@@ -309,12 +343,14 @@ func (c *conversion) keeps(stage int, kept operation.KeptPath) {
 // dependsOn adds an instruction by which kaniko knows that it must build a stage
 // before, and that layers of its cache depend on what that has.
 func (c *conversion) dependsOn(stage int) {
-	name := c.nodes[stage].Name
-	if name == "" {
-		name = strconv.Itoa(stage)
+	number := stage
+	for _, n := range c.needed() {
+		if n.index <= stage {
+			number++ // for the stage that clears before n
+		}
 	}
 	marker := c.options.World.Marker(keptName(stage))
-	line := fmt.Sprintf("COPY --from=%s %s %s\n", name, marker, marker)
+	line := fmt.Sprintf("COPY --from=%d %s %s\n", number, marker, marker)
 	if !slices.Contains(c.pending.before, line) {
 		c.pending.before = append(c.pending.before, line)
 	}
@@ -450,12 +486,17 @@ func (c *conversion) keep(n *node, keep *operation.Keep) {
 		Run{Line: line, Text: text, Copies: true, Keeps: true}, strconv.Itoa(len(c.operations)))
 }
 
-// stageEnd is the offset of the line of the next stage's FROM.
+// stageStart is the offset of the line of a stage's FROM.
+func (c *conversion) stageStart(n *node) int {
+	return bytes.LastIndexByte(c.file.source[:n.from.at[0]], '\n') + 1
+}
+
+// stageEnd is the offset where the next stage starts.
 func (c *conversion) stageEnd(n *node) int {
 	if n.index+1 == len(c.nodes) {
 		return len(c.file.source)
 	}
-	return bytes.LastIndexByte(c.file.source[:c.nodes[n.index+1].from.at[0]], '\n') + 1
+	return c.stageStart(c.nodes[n.index+1])
 }
 
 // line returns the line of an instruction in the user's Dockerfile.

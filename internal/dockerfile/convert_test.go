@@ -115,7 +115,7 @@ func shownConverted(t *testing.T, c *Converted, config json.RawMessage) string {
 		}
 		fmt.Fprintf(&b, "%d %s\n", i, content)
 	}
-	b.WriteString("--- runs\n")
+	fmt.Fprintf(&b, "--- targets\n%s\n--- runs\n", strings.Join(c.Targets, " "))
 	for _, run := range c.Runs {
 		fmt.Fprintf(&b, "%d copies=%t keeps=%t %q as %q", run.Line, run.Copies, run.Keeps, run.Text, run.As)
 		for _, o := range run.Operations {
@@ -172,7 +172,17 @@ func checkConverted(t *testing.T, converted *Converted, together bool) {
 	}
 	called := map[string]bool{}
 	var runs []string
-	for _, s := range g.needed() { // the others are left as they are
+	cleared := 0
+	for _, s := range g.nodes {
+		clears := slices.Contains(converted.Targets[1:], s.Name)
+		if clears {
+			cleared++
+		} else if s.matters && (s.index == 0 || !slices.Contains(converted.Targets[1:], g.nodes[s.index-1].Name)) {
+			t.Errorf("nothing is cleared before stage %d", s.index)
+		}
+		if !s.matters && !clears {
+			continue // it is left as it is
+		}
 		for _, i := range s.body {
 			text := i.raw(i.rest)
 			switch i.keyword() {
@@ -192,6 +202,12 @@ func checkConverted(t *testing.T, converted *Converted, together bool) {
 					t.Errorf("a command is together with others: %s", text)
 				}
 				for _, index := range words[1:] {
+					if clears != (index == operation.ClearSign) {
+						t.Errorf("stage %d has %s", s.index, text)
+					}
+					if clears {
+						continue
+					}
 					if called[index] {
 						t.Errorf("operation %s is called twice", index)
 					}
@@ -206,6 +222,9 @@ func checkConverted(t *testing.T, converted *Converted, together bool) {
 				t.Errorf("kaniko is to carry out %s", i.text)
 			}
 		}
+	}
+	if cleared != len(converted.Targets)-1 {
+		t.Errorf("%d stages of the targets %q clear", cleared, converted.Targets)
 	}
 	if len(called) > len(converted.Operations) {
 		t.Errorf("%d of %d operations are called", len(called), len(converted.Operations))
@@ -281,6 +300,9 @@ func TestConvertNamesTheUsersLines(t *testing.T) {
 					t.Fatal(err)
 				}
 				for n, index := range words[1:] {
+					if index == operation.ClearSign {
+						continue
+					}
 					var i int
 					if _, err := fmt.Sscan(index, &i); err != nil {
 						t.Fatal(err)
@@ -332,7 +354,7 @@ COPY --from=build /app /app
 	var got []Run
 	onbuild, heredoc := false, false
 	for _, run := range converted.Runs {
-		if len(run.Operations) == 0 {
+		if len(run.Operations) == 0 && !run.Keeps {
 			got = append(got, run)
 		}
 		onbuild = onbuild || run.Line == 2 && run.Text == "echo onbuild" && !run.Copies && slices.Equal(run.Operations, []string{"RUN echo onbuild"})
@@ -364,14 +386,18 @@ func TestConvertWithDigests(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(asked)); !slices.Equal(got, want) {
 		t.Errorf("digests of %q, want %q", got, want)
 	}
-	const file = `FROM busybox AS build
+	const file = `FROM scratch AS slipway-clear-0
+RUN ["/run","clear"]
+FROM busybox AS build
 RUN ["/run","1","@sum2"]
 WORKDIR /src
 RUN ["/run","2","@sum3"]
 RUN ["/run","3","@sum4"]
 RUN ["/run","4"]
-FROM scratch
-COPY --from=build /kept/stage-0.digest /kept/stage-0.digest
+FROM scratch AS slipway-clear-1
+RUN ["/run","clear"]
+FROM scratch AS slipway-image
+COPY --from=1 /kept/stage-0.digest /kept/stage-0.digest
 RUN ["/run","0","@sum1"]
 `
 	if diff := cmp.Diff(file, string(converted.Content)); diff != "" {

@@ -371,8 +371,8 @@ func (d *derivation) nameTarget() string {
 	return name
 }
 
-func (d *derivation) unusedName(name string) string {
-	for slices.ContainsFunc(d.nodes, func(n *node) bool { return n.Name == name }) {
+func (g *graph) unusedName(name string) string {
+	for slices.ContainsFunc(g.nodes, func(n *node) bool { return n.Name == name }) {
 		name += "x"
 	}
 	return name

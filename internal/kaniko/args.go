@@ -13,11 +13,11 @@ import (
 // Options are what the executor is told. Its flags are described at
 // https://github.com/osscontainertools/kaniko#additional-flags.
 type Options struct {
-	Dockerfile string // a file
-	Context    string // a folder
-	Target     string // a stage; "" is the last
-	Layout     string // the folder of the OCI image layout to write
-	BaseImages string // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
+	Dockerfile string   // a file
+	Context    string   // a folder
+	Targets    []string // stages by name, the image's first
+	Layout     string   // the folder of the OCI image layout to write
+	BaseImages string   // a folder as [github.com/slipway-ci/slipway/internal/gocache.BaseImages] describes it
 
 	LayerCache string // the value of --cache-repo, "" for no layer cache
 	CacheRun   bool   // it has layers of RUN
@@ -83,6 +83,7 @@ func Args(o Options) ([]string, error) {
 		"--dockerfile=" + o.Dockerfile,
 		"--context=dir://" + o.Context,
 		"--no-push",
+		"--pre-cleanup", // what kaniko's own image has is in no stage
 		"--oci-layout-path=" + o.Layout,
 		// Both caches of kaniko are folders, of base images and of layers. Who
 		// uses an entry is settled before kaniko starts, so none expires here.
@@ -105,7 +106,6 @@ func Args(o Options) ([]string, error) {
 	}
 	for _, flag := range []struct{ name, value string }{
 		{"cache-repo", o.LayerCache},
-		{"target", o.Target},
 		{"snapshot-mode", o.SnapshotMode},
 		{"compression", compression},
 		{"compression-level", o.CompressionLevel},
@@ -119,6 +119,7 @@ func Args(o Options) ([]string, error) {
 		name   string
 		values []string
 	}{
+		{"target", o.Targets},
 		{"build-arg", o.BuildArgs},
 		{"secret", o.Secrets},
 		{"ignore-path", o.IgnorePaths},

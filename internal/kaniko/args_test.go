@@ -15,7 +15,7 @@ func TestArgs(t *testing.T) {
 	got, err := kaniko.Args(kaniko.Options{
 		Dockerfile:                  "/slipway/Dockerfile",
 		Context:                     "/workspace/source/app",
-		Target:                      "final",
+		Targets:                     []string{"final", "before"},
 		Layout:                      "/slipway-built/layout",
 		BaseImages:                  "/slipway/bases",
 		BuildArgs:                   []string{"A=1", "B=two words"},
@@ -42,6 +42,7 @@ func TestArgs(t *testing.T) {
 	want := strings.Split(`--dockerfile=/slipway/Dockerfile
 --context=dir:///workspace/source/app
 --no-push
+--pre-cleanup
 --oci-layout-path=/slipway-built/layout
 --cache=true
 --cache-dir=/slipway/bases
@@ -55,10 +56,11 @@ func TestArgs(t *testing.T) {
 --image-fs-extract-retry=1
 --image-download-retry=3
 --no-push-cache
---target=final
 --snapshot-mode=redo
 --compression-level=1
 --verbosity=info
+--target=final
+--target=before
 --build-arg=A=1
 --build-arg=B=two words
 --ignore-path=/go/pkg/mod

@@ -86,10 +86,11 @@ func TestProgressOfOperations(t *testing.T) {
 	other := operation(plan.Run{Line: 5, Text: "go build -o /app ."}, "2", "RUN go build -o /app .")
 	keeps := operation(plan.Run{Line: 1, Text: "what later stages copy of build", Copies: true, Keeps: true}, "3", "what later stages copy of build")
 	last := operation(plan.Run{Line: 8, Text: "COPY --from=build /app /app", Copies: true}, "4", "COPY --from=build /app /app")
+	clears := plan.Run{Line: 1, Text: "make ready for the stage", As: `["` + program + `","operation","/slipway","clear"]`, Copies: true, Keeps: true}
 	var out bytes.Buffer
 	began := time.Unix(0, 0)
 	second := 0
-	l := newOutput(&plan.Plan{Dockerfile: "Dockerfile", Operate: program, Kept: "/built/kept", Runs: []plan.Run{copies, other, keeps, last}}, began, &out)
+	l := newOutput(&plan.Plan{Dockerfile: "Dockerfile", Operate: program, Kept: "/built/kept", Runs: []plan.Run{clears, copies, other, keeps, last}}, began, &out)
 	l.progress.now = func() time.Time { return began.Add(time.Duration(second) * time.Second) }
 	for _, line := range []struct{ said, shown string }{
 		{"Building stage 'golang@sha256:0' [idx: '0', base-idx: '-1']", "="}, // base images from 1
@@ -110,6 +111,7 @@ func TestProgressOfOperations(t *testing.T) {
 		{"COPY --from=build /built/kept/stage-0.digest /built/kept/stage-0.digest", ""}, // COPY from 16
 		{"RUN " + last.As, "COPY --from=build /app /app"},
 		{"Running: [" + program + " operation /slipway 4]", ""}, // COPY from 18
+		{"RUN " + clears.As, ""},
 		{"RUN go vet", "="},
 		{"Cmd: /bin/sh", "="},
 	} {

@@ -78,14 +78,14 @@ func Run(ctx context.Context, env envconfig.Lookuper, stdout, stderr io.Writer) 
 	for _, problem := range setUp(p) {
 		fmt.Fprintf(stderr, "the build goes on without a cache: %v\n", problem)
 	}
-	attempt := func(args []string) (*output, error) {
+	attempt := func() (*output, error) {
 		said := newOutput(p, began, stderr)
-		return said, execute(ctx, config.Executor, args, p.Env, p.Layers != nil, stdout, said)
+		return said, execute(ctx, config.Executor, p.Args, p.Env, p.Layers != nil, stdout, said)
 	}
-	said, err := attempt(p.Args)
+	said, err := attempt()
 	if errors.Is(err, ErrFailed) && ctx.Err() == nil && caches.full(p) {
 		// In the same container, which has what is left of the first time.
-		said, err = attempt(append(slices.Clone(p.Args), "--pre-cleanup"))
+		said, err = attempt()
 	}
 	var why string
 	switch {

@@ -64,7 +64,7 @@ func (s *shown) replaced(line []byte) []byte {
 	level, text := string(match[1]), string(match[2])
 	if rest, ok := strings.CutPrefix(text, "RUN "); ok {
 		for _, run := range s.plan.Runs {
-			if len(run.Operations) > 0 && strings.HasSuffix(rest, run.As) {
+			if (len(run.Operations) > 0 || run.Keeps) && strings.HasSuffix(rest, run.As) {
 				var lines strings.Builder
 				for _, instruction := range run.Operations {
 					lines.WriteString(level + instruction + "\n")

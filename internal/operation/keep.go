@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -55,7 +56,11 @@ func (k *Keep) run(ctx context.Context, world World) error {
 	if err := os.MkdirAll(kept, 0o755); err != nil {
 		return err
 	}
-	c := keeper{kept: kept, hidden: world.Hidden}
+	left, err := readLeft(world)
+	if err != nil {
+		return err
+	}
+	c := keeper{kept: kept, hidden: world.Hidden, left: left}
 	for _, p := range k.Paths {
 		matches := []string{path.Clean(p.Path)}
 		if p.Wildcard {
@@ -74,7 +79,6 @@ func (k *Keep) run(ctx context.Context, world World) error {
 	}
 	sum := ""
 	if k.Digest {
-		var err error
 		if sum, err = digestOf(kept); err != nil {
 			return err
 		}
@@ -138,6 +142,7 @@ func hasSpecial(part string) bool {
 type keeper struct {
 	kept   string
 	hidden []string
+	left   leftOver
 }
 
 // maxLinks is how many links may lead to a file, as in the kernel.
@@ -244,25 +249,14 @@ func (c *keeper) copyOne(ctx context.Context, at string) error {
 	if info, err := os.Lstat(at); err != nil || !info.IsDir() {
 		return err
 	}
-	for _, inside := range exclude {
-		c.removeEmpty(at, path.Dir(inside))
-	}
-	return sameMetadata(at, c.kept+at)
-}
-
-// ours are the names of the folders that are made for what is set up: /go/pkg for
-// modules, and .config/go in a home for Go's settings.
-var ours = []string{"go", "pkg", ".config"}
-
-// removeEmpty removes the folders that are there for a hidden path alone.
-func (c *keeper) removeEmpty(at, inside string) {
-	// An empty home is the image's: of the folders above what is set up only these
-	// are ours.
-	for ; slices.Contains(ours, path.Base(inside)); inside = path.Dir(inside) {
-		if os.Remove(path.Join(c.kept, at, inside)) != nil {
-			return
+	for _, folder := range slices.SortedFunc(maps.Keys(c.left), func(a, b string) int { return len(b) - len(a) }) {
+		if _, inside := below(folder, at); inside && c.isLeft(folder) {
+			if err := os.Remove(c.kept + folder); err != nil && !missing(err) {
+				return err
+			}
 		}
 	}
+	return sameMetadata(at, c.kept+at)
 }
 
 // below is what follows a folder and a slash in a path or a pattern.
@@ -279,8 +273,25 @@ func below(pattern, folder string) (inside string, ok bool) {
 	return strings.Join(elements[depth+1:], "/"), err == nil && matched
 }
 
-// skipped reports whether a path is hidden, or in a folder that is.
+// isLeft reports whether a folder is there for what is hidden below it alone.
+func (c *keeper) isLeft(folder string) bool {
+	then, ok := c.left[folder]
+	if !ok {
+		return false
+	}
+	if changed, err := changedAt(folder); err != nil || changed != then {
+		return false
+	}
+	entries, err := os.ReadDir(folder)
+	return err == nil && !slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return !c.skipped(path.Join(folder, entry.Name())) })
+}
+
+// skipped reports whether a path is in no stage: it is hidden, or in a folder
+// that is, or it is left over.
 func (c *keeper) skipped(at string) bool {
+	if c.isLeft(at) {
+		return true
+	}
 	for _, hidden := range c.hidden {
 		for folder := at; folder != "/"; folder = path.Dir(folder) {
 			if matched, err := path.Match(hidden, folder); err == nil && matched {
@@ -341,15 +352,8 @@ func ids(info fs.FileInfo) (uid, gid int) {
 
 // copyXAttrs copies the extended attributes that the file system takes.
 func copyXAttrs(from, to string) error {
-	size, err := unix.Llistxattr(from, nil)
-	if err != nil || size == 0 {
-		return nil //nolint:nilerr // a file system without attributes
-	}
-	names := make([]byte, size)
-	if size, err = unix.Llistxattr(from, names); err != nil {
-		return err
-	}
-	for name := range strings.SplitSeq(strings.TrimRight(string(names[:size]), "\x00"), "\x00") {
+	names, err := xattrs(from)
+	for _, name := range names {
 		size, err := unix.Lgetxattr(from, name, nil)
 		if err != nil {
 			continue
@@ -359,5 +363,18 @@ func copyXAttrs(from, to string) error {
 			_ = unix.Lsetxattr(to, name, value[:size], 0) // as BuildKit's copies do
 		}
 	}
-	return nil
+	return err
+}
+
+// xattrs are the names of a file's extended attributes.
+func xattrs(name string) ([]string, error) {
+	size, err := unix.Llistxattr(name, nil)
+	if err != nil || size == 0 {
+		return nil, nil //nolint:nilerr // a file system without attributes
+	}
+	names := make([]byte, size)
+	if size, err = unix.Llistxattr(name, names); err != nil {
+		return nil, err
+	}
+	return strings.Split(strings.TrimRight(string(names[:size]), "\x00"), "\x00"), nil
 }

@@ -106,9 +106,6 @@ const (
 
 // Write leaves operations in the folder of the plan, each under its index.
 func Write(dir string, world World, operations []Operation) error {
-	if len(operations) == 0 {
-		return nil
-	}
 	folder := filepath.Join(dir, files)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("write the operations: %w", err)
@@ -154,6 +151,18 @@ func encode(value any) ([]byte, error) {
 	return content.Bytes(), err
 }
 
+// read reads what [Write] has left under a name.
+func read(dir, name string, value any) error {
+	content, err := os.ReadFile(filepath.Join(dir, files, name))
+	if err == nil {
+		err = json.Unmarshal(content, value)
+	}
+	if err != nil {
+		return fmt.Errorf("read an operation of the step prepare: %w", err)
+	}
+	return nil
+}
+
 // DigestSign starts a digest in the place of an index: see [Main].
 const DigestSign = "@"
 
@@ -161,15 +170,21 @@ const DigestSign = "@"
 // returns its exit code: that of the command for an Exec, 1 for an error, which
 // it has printed. Where a signal ended the command it ends this process too.
 //
-// indices are those of operations, to be carried out in order; one that starts
-// with a sign is a digest that only kaniko has use for.
+// indices are those of operations, to be carried out in order. One that starts
+// with [DigestSign] is a digest that only kaniko has use for, and [ClearSign]
+// stands for [Clear].
 func Main(ctx context.Context, dir string, indices []string, stdout, stderr io.Writer) int {
 	var exit *exec.ExitError
 	for _, index := range indices {
 		if strings.HasPrefix(index, DigestSign) {
 			continue
 		}
-		err := Run(ctx, dir, index, stdout, stderr)
+		var err error
+		if index == ClearSign {
+			err = Clear(dir)
+		} else {
+			err = Run(ctx, dir, index, stdout, stderr)
+		}
 		if errors.As(err, &exit) {
 			break
 		}
@@ -195,14 +210,8 @@ func Main(ctx context.Context, dir string, indices []string, stdout, stderr io.W
 func Run(ctx context.Context, dir, index string, stdout, stderr io.Writer) error {
 	var world World
 	var o Operation
-	for name, value := range map[string]any{worldFile: &world, index + ".json": &o} {
-		content, err := os.ReadFile(filepath.Join(dir, files, name))
-		if err == nil {
-			err = json.Unmarshal(content, value)
-		}
-		if err != nil {
-			return fmt.Errorf("read operation %s of the step prepare: %w", index, err)
-		}
+	if err := errors.Join(read(dir, worldFile, &world), read(dir, index+".json", &o)); err != nil {
+		return err
 	}
 	if o.Exec == nil {
 		unix.Umask(0) // the modes that are asked for are those that files get

@@ -327,7 +327,7 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	if p.Args, err = kaniko.Args(kaniko.Options{
 		Dockerfile:                  filepath.Join(c.Prepared, "Dockerfile"),
 		Context:                     source.context.Dir(),
-		Target:                      derived.Target,
+		Targets:                     converted.Targets,
 		Layout:                      p.Layout,
 		BaseImages:                  string(bases.inUse),
 		LayerCache:                  layerCache,

@@ -1,0 +1,61 @@
+package operation
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestClear: of the folders above what is ignored, empty ones go, and the others
+// are as COPY makes a folder.
+func TestClear(t *testing.T) {
+	t.Parallel()
+	needsRoot(t)
+	dir := tree(t, "tmp/ 777", "etc/ 700", "etc/resolv.conf", "go/ 777", "go/pkg/ 777", "go/pkg/mod -> /elsewhere",
+		"mounted/in/empty/", "var/lib/", "one/x/", "two/x/", "two/y", "link -> go")
+	must(t, os.Chown(filepath.Join(dir, "go"), 65532, 65532))
+	left, err := clearBelow(dir, []string{"/go/pkg/mod", "/mounted/in", "/mounted/in/empty/x", "/etc/resolv.conf", "/absent/x", "/*/x/y", "/link/x", "/var/lib/x"})
+	must(t, err)
+	want := []string{"etc/", "etc/resolv.conf", "go/", "go/pkg/ 777", "go/pkg/mod -> /elsewhere", "link -> go", "mounted/", "mounted/in/", "mounted/in/empty/", "two/", "two/y"}
+	if diff := cmp.Diff(want, listed(t, dir)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"/etc", "/go", "/go/pkg", "/mounted", "/two"}, slices.Sorted(maps.Keys(left))); diff != "" {
+		t.Errorf("left over (-want +got):\n%s", diff)
+	}
+}
+
+// A folder is left over until anything about it changes, or something that is
+// not hidden is below it.
+func TestLeftOver(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change func(dir string) error
+		left   bool
+	}{
+		"as it is":                   {func(string) error { return nil }, true},
+		"its mode, even to the same": {func(dir string) error { return os.Chmod(dir+"/go", 0o755) }, false},
+		"a file in it":               {func(dir string) error { return os.WriteFile(dir+"/go/x", nil, 0o644) }, false},
+		"a file further down":        {func(dir string) error { return os.WriteFile(dir+"/go/pkg/x", nil, 0o644) }, false},
+		"a hidden file":              {func(dir string) error { return os.WriteFile(dir+"/go/pkg/mod/x", nil, 0o644) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := tree(t, "go/pkg/mod/")
+			k := &keeper{hidden: []string{dir + "/go/pkg/mod"}, left: leftOver{}}
+			for _, folder := range []string{dir + "/go", dir + "/go/pkg"} {
+				changed, err := changedAt(folder)
+				must(t, err)
+				k.left[folder] = changed
+			}
+			must(t, tc.change(dir))
+			if got := k.isLeft(dir + "/go"); got != tc.left {
+				t.Errorf("it is left over: %t", got)
+			}
+		})
+	}
+}
