@@ -60,15 +60,19 @@ func (d *Derived) Convert(ctx context.Context, means *frontend.Definition, o Con
 	if err != nil {
 		return nil, err
 	}
-	c := &conversion{graph: g, derived: d, means: means, options: o, lines: d.sourceLines(), source: newSource(file.source, file.escape), kept: map[int]*operation.Keep{}}
+	c := &conversion{graph: g, derived: d, means: means, options: o, lines: d.sourceLines(), source: newSource(file.source, file.escape), kept: map[int]*operation.Keep{}, names: map[int]string{}}
 	// From the end, for a stage to know what the later ones take of it.
 	for _, n := range slices.Backward(g.needed()) {
 		if err := c.stage(ctx, n); err != nil {
 			return nil, err
 		}
 	}
+	cleared := false // at the end of the stage before
 	for _, n := range g.needed() {
-		c.clear(n)
+		if !cleared {
+			c.clear(n)
+		}
+		cleared = c.clearsItself(n)
 	}
 	slices.SortStableFunc(c.runs, func(a, b placedRun) int { return a.at - b.at })
 	result := &Converted{Content: slices.Concat(file.mark, apply(file.source, c.edits)), Operations: c.operations, Targets: c.targets}
@@ -91,6 +95,7 @@ type conversion struct {
 	operations []operation.Operation
 	runs       []placedRun
 	kept       map[int]*operation.Keep // by stage
+	names      map[int]string          // by stage
 	targets    []string
 	pending    pending
 }
@@ -162,16 +167,25 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 	return nil
 }
 
-// named returns a stage's name, which it gets where it has none: kaniko takes
-// targets by name.
+// named returns a name that is a stage's alone, which it gets where it has none:
+// kaniko takes targets by name, and numbers change as stages are added.
 func (c *conversion) named(n *node) string {
-	if n.Name != "" {
-		return n.Name
+	if name := c.names[n.index]; name != "" {
+		return name
 	}
-	name := c.unusedName("slipway-image")
+	name := n.Name
 	last := n.from.args[len(n.from.args)-1]
-	end := n.from.at[last.end-1] + 1
-	c.put(end, end, " AS "+name)
+	start, end := n.from.at[last.start], n.from.at[last.end-1]+1
+	others := func(other *node) bool { return other != n && strings.EqualFold(other.Name, n.Name) }
+	switch {
+	case name == "":
+		name = c.unusedName(fmt.Sprintf("slipway-stage-%d", n.index))
+		c.put(end, end, " AS "+name)
+	case slices.ContainsFunc(c.nodes, others):
+		name = c.unusedName(fmt.Sprintf("slipway-stage-%d", n.index))
+		c.put(start, end, name)
+	}
+	c.names[n.index] = name
 	return name
 }
 
@@ -185,6 +199,14 @@ func (c *conversion) clear(n *node) {
 	run := Run{Line: c.line(n.from), Text: "make ready for the stage", As: string(encoded), Copies: true, Keeps: true}
 	c.runs = append(c.runs, placedRun{run, at})
 	c.put(at, at, fmt.Sprintf("FROM scratch AS %s\nRUN %s\n", name, run.As))
+}
+
+// clearsItself reports whether a stage's file system can be removed by the last
+// operation of the stage: nothing is needed of it but what that operation keeps. kaniko
+// then has nothing to pack of an image that is no one's base.
+func (c *conversion) clearsItself(n *node) bool {
+	isBase := slices.ContainsFunc(c.needed(), func(other *node) bool { return other.parent == n.index })
+	return c.kept[n.index] != nil && !isBase && n.index != c.target
 }
 
 // fromBase reports whether the image that a stage goes back to brings a user that
@@ -343,14 +365,8 @@ func (c *conversion) keeps(stage int, kept operation.KeptPath) {
 // dependsOn adds an instruction by which kaniko knows that it must build a stage
 // before, and that layers of its cache depend on what that has.
 func (c *conversion) dependsOn(stage int) {
-	number := stage
-	for _, n := range c.needed() {
-		if n.index <= stage {
-			number++ // for the stage that clears before n
-		}
-	}
 	marker := c.options.World.Marker(keptName(stage))
-	line := fmt.Sprintf("COPY --from=%d %s %s\n", number, marker, marker)
+	line := fmt.Sprintf("COPY --from=%s %s %s\n", c.named(c.nodes[stage]), marker, marker)
 	if !slices.Contains(c.pending.before, line) {
 		c.pending.before = append(c.pending.before, line)
 	}
@@ -482,8 +498,12 @@ func (c *conversion) flush(at int) string {
 func (c *conversion) keep(n *node, keep *operation.Keep) {
 	line := c.lines[n.from.line-1]
 	text := "what later stages copy of " + cmp.Or(n.Name, strconv.Itoa(n.index))
+	words := []string{strconv.Itoa(len(c.operations))}
+	if c.clearsItself(n) {
+		words = append(words, operation.ClearSign)
+	}
 	c.add(operation.Operation{Instruction: fmt.Sprintf("%s:%d: %s", c.file.name, line, text), Keep: keep},
-		Run{Line: line, Text: text, Copies: true, Keeps: true}, strconv.Itoa(len(c.operations)))
+		Run{Line: line, Text: text, Copies: true, Keeps: true}, words...)
 }
 
 // stageStart is the offset of the line of a stage's FROM.

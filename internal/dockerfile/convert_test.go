@@ -172,14 +172,15 @@ func checkConverted(t *testing.T, converted *Converted, together bool) {
 	}
 	called := map[string]bool{}
 	var runs []string
-	cleared := 0
+	clearing, cleared := 0, false
 	for _, s := range g.nodes {
 		clears := slices.Contains(converted.Targets[1:], s.Name)
 		if clears {
-			cleared++
-		} else if s.matters && (s.index == 0 || !slices.Contains(converted.Targets[1:], g.nodes[s.index-1].Name)) {
+			clearing++
+		} else if s.matters && !cleared {
 			t.Errorf("nothing is cleared before stage %d", s.index)
 		}
+		cleared = clears || cleared && !s.matters
 		if !s.matters && !clears {
 			continue // it is left as it is
 		}
@@ -202,11 +203,12 @@ func checkConverted(t *testing.T, converted *Converted, together bool) {
 					t.Errorf("a command is together with others: %s", text)
 				}
 				for _, index := range words[1:] {
-					if clears != (index == operation.ClearSign) {
-						t.Errorf("stage %d has %s", s.index, text)
-					}
-					if clears {
+					if index == operation.ClearSign {
+						cleared = true
 						continue
+					}
+					if cleared {
+						t.Errorf("stage %d is cleared before %s", s.index, text)
 					}
 					if called[index] {
 						t.Errorf("operation %s is called twice", index)
@@ -223,8 +225,8 @@ func checkConverted(t *testing.T, converted *Converted, together bool) {
 			}
 		}
 	}
-	if cleared != len(converted.Targets)-1 {
-		t.Errorf("%d stages of the targets %q clear", cleared, converted.Targets)
+	if clearing != len(converted.Targets)-1 {
+		t.Errorf("%d stages of the targets %q clear", clearing, converted.Targets)
 	}
 	if len(called) > len(converted.Operations) {
 		t.Errorf("%d of %d operations are called", len(called), len(converted.Operations))
@@ -393,11 +395,9 @@ RUN ["/run","1","@sum2"]
 WORKDIR /src
 RUN ["/run","2","@sum3"]
 RUN ["/run","3","@sum4"]
-RUN ["/run","4"]
-FROM scratch AS slipway-clear-1
-RUN ["/run","clear"]
-FROM scratch AS slipway-image
-COPY --from=1 /kept/stage-0.digest /kept/stage-0.digest
+RUN ["/run","4","clear"]
+FROM scratch AS slipway-stage-1
+COPY --from=build /kept/stage-0.digest /kept/stage-0.digest
 RUN ["/run","0","@sum1"]
 `
 	if diff := cmp.Diff(file, string(converted.Content)); diff != "" {

@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,11 +19,11 @@ const ClearSign = "clear"
 // defaultIgnoreList), other than its own folder.
 var ignored = []string{"/etc/mtab", "/tmp/apt-key-gpghome", "/var/run"}
 
-// Clear makes ready for the next stage what kaniko leaves of a root file system:
-// the folders above the paths that it ignores. An empty one is removed. Another
-// gets the mode and the owner of a folder that COPY makes, so that it has others
-// only where the stage's base image has the folder itself. dir is the folder of
-// the plan.
+// Clear removes the root file system of a stage, as kaniko does before the next
+// one, and makes ready for that what stays: the folders above the paths that kaniko
+// ignores. They get the mode and the owner of a folder that COPY makes, so that
+// they have others only where the next stage's base image has them itself. dir is
+// the folder of the plan.
 func Clear(dir string) error {
 	var world World
 	if err := read(dir, worldFile, &world); err != nil {
@@ -79,46 +77,61 @@ func changedAt(name string) (int64, error) {
 	return stat.Ctim.Nano(), nil
 }
 
-// clearBelow clears the root file system at a folder, and returns what is left of it.
+// clearBelow clears the root file system at a folder, and returns what is left of
+// it.
 func clearBelow(root string, hidden []string) (leftOver, error) {
-	k := keeper{hidden: hidden}
-	left := leftOver{}
-	folders := map[string]bool{}
-	for _, pattern := range slices.Concat(hidden, ignored) {
-		for above := path.Dir(path.Clean(pattern)); above != "/"; above = path.Dir(above) {
-			found, err := filepath.Glob(filepath.Join(root, above))
-			if err != nil {
-				return nil, fmt.Errorf("folders above %s: %w", pattern, err)
+	c := clearer{root: root, keeper: keeper{hidden: hidden}, left: leftOver{}}
+	return c.left, c.clear("/")
+}
+
+// clearer removes files that are below root.
+type clearer struct {
+	keeper keeper
+	root   string
+	left   leftOver
+}
+
+// clear removes what can be removed of a folder.
+func (c *clearer) clear(folder string) error {
+	entries, err := os.ReadDir(filepath.Join(c.root, folder))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name := path.Join(folder, entry.Name())
+		at := filepath.Join(c.root, name)
+		switch {
+		case c.keeper.skipped(name):
+		case entry.IsDir() && c.isAbove(name):
+			if err := c.clear(name); err != nil {
+				return err
 			}
-			for _, folder := range found {
-				folders["/"+strings.TrimLeft(strings.TrimPrefix(folder, root), "/")] = true
+			if os.Remove(at) == nil {
+				continue
 			}
+			// What is set up further down has modes of its own.
+			if folder == "/" {
+				if err := errors.Join(os.Lchown(at, 0, 0), os.Chmod(at, 0o755), removeXAttrs(at)); err != nil {
+					return fmt.Errorf("make %s ready for the next stage: %w", name, err)
+				}
+			}
+			if c.left[name], err = changedAt(at); err != nil {
+				return err
+			}
+		default:
+			// kaniko does not mind either what it cannot remove.
+			_ = os.RemoveAll(at)
 		}
 	}
-	// From the longest, which are below others.
-	for _, folder := range slices.SortedFunc(maps.Keys(folders), func(a, b string) int { return len(b) - len(a) }) {
-		if k.skipped(folder) {
-			continue // it is mounted, or in what is
-		}
-		at := filepath.Join(root, folder)
-		info, err := os.Lstat(at)
-		if err != nil {
-			return nil, err
-		}
-		if !info.IsDir() || os.Remove(at) == nil {
-			continue
-		}
-		// What is set up further down has modes of its own.
-		if path.Dir(folder) == "/" {
-			if err := errors.Join(os.Lchown(at, 0, 0), os.Chmod(at, 0o755), removeXAttrs(at)); err != nil {
-				return nil, fmt.Errorf("clear %s for the next stage: %w", folder, err)
-			}
-		}
-		if left[folder], err = changedAt(at); err != nil {
-			return nil, err
-		}
-	}
-	return left, nil
+	return nil
+}
+
+// isAbove reports whether a folder is above a path that kaniko ignores.
+func (c *clearer) isAbove(folder string) bool {
+	return slices.ContainsFunc(slices.Concat(c.keeper.hidden, ignored), func(pattern string) bool {
+		inside, ok := below(pattern, folder)
+		return ok && inside != ""
+	})
 }
 
 // removeXAttrs removes the extended attributes of a file that can be removed.
