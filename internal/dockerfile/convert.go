@@ -496,6 +496,9 @@ func (c *conversion) flush(at int) string {
 // keep adds the operation that keeps what other stages take of n, as the last
 // of the stage.
 func (c *conversion) keep(n *node, keep *operation.Keep) {
+	for of := n; of != nil && !keep.Ran; of = c.parentOf(of) {
+		keep.Ran = slices.ContainsFunc(of.program, func(i *instruction) bool { return kindOf(i) == "run" })
+	}
 	line := c.lines[n.from.line-1]
 	text := "what later stages copy of " + cmp.Or(n.Name, strconv.Itoa(n.index))
 	words := []string{strconv.Itoa(len(c.operations))}
@@ -504,6 +507,14 @@ func (c *conversion) keep(n *node, keep *operation.Keep) {
 	}
 	c.add(operation.Operation{Instruction: fmt.Sprintf("%s:%d: %s", c.file.name, line, text), Keep: keep},
 		Run{Line: line, Text: text, Copies: true, Keeps: true}, words...)
+}
+
+// parentOf is the stage that n is FROM, or nil.
+func (c *conversion) parentOf(n *node) *node {
+	if n.parent == none {
+		return nil
+	}
+	return c.nodes[n.parent]
 }
 
 // stageStart is the offset of the line of a stage's FROM.

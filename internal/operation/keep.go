@@ -29,6 +29,9 @@ type Keep struct {
 	Stage string `json:"stage"` // a name for it, a path element
 	// Paths are what the others name, absolute; some are patterns.
 	Paths []KeptPath `json:"paths"`
+	// Ran says that a RUN was carried out before. BuildKit's executor makes the
+	// folders for its mounts then, and they stay.
+	Ran bool `json:"ran,omitempty"`
 	// Digest says that the marker must differ where what is kept does, as it
 	// decides whether layers of other stages are taken from kaniko's cache.
 	Digest bool `json:"digest,omitempty"`
@@ -60,7 +63,7 @@ func (k *Keep) run(ctx context.Context, world World) error {
 	if err != nil {
 		return err
 	}
-	c := keeper{kept: kept, hidden: world.Hidden, left: left}
+	c := keeper{kept: kept, hidden: world.Hidden, left: left, ran: k.Ran}
 	for _, p := range k.Paths {
 		matches := []string{path.Clean(p.Path)}
 		if p.Wildcard {
@@ -143,7 +146,12 @@ type keeper struct {
 	kept   string
 	hidden []string
 	left   leftOver
+	ran    bool
 }
+
+// mountPoints are the folders of the root file system for what every RUN has
+// mounted there.
+var mountPoints = []string{"/dev", "/proc", "/sys"}
 
 // maxLinks is how many links may lead to a file, as in the kernel.
 const maxLinks = 40
@@ -252,6 +260,13 @@ func (c *keeper) copyOne(ctx context.Context, at string) error {
 	for _, folder := range slices.SortedFunc(maps.Keys(c.left), func(a, b string) int { return len(b) - len(a) }) {
 		if _, inside := below(folder, at); inside && c.isLeft(folder) {
 			if err := os.Remove(c.kept + folder); err != nil && !missing(err) {
+				return err
+			}
+		}
+	}
+	if at == "/" && c.ran {
+		for _, folder := range mountPoints {
+			if err := os.Mkdir(c.kept+folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
 			}
 		}
