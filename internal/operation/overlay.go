@@ -6,14 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	continuity "github.com/containerd/continuity/fs"
 )
 
 // overlay puts the files of the folder upper over those of the folder lower, as
 // the layers of an image are put over each other: a folder takes the upper's
-// owner and mode, and whatever else is there is replaced.
+// owner and mode, and whatever else is there is replaced. Names of one file stay
+// names of one file.
 func overlay(upper, lower string) error {
+	moved := map[uint64]string{} // files with several names, by inode, to the first
 	return filepath.WalkDir(upper, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || name == upper {
 			return err
@@ -41,6 +44,16 @@ func overlay(upper, lower string) error {
 			if err := os.RemoveAll(target); err != nil {
 				return err
 			}
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink > 1 {
+			if first, ok := moved[stat.Ino]; ok {
+				return os.Link(first, target)
+			}
+			moved[stat.Ino] = target
 		}
 		return moveFile(name, target, entry)
 	})

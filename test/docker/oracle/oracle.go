@@ -240,7 +240,7 @@ func (o *Oracle) check(ctx context.Context, dir, who string, build func(context.
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
 	result.SlipwayLog, result.SlipwayTook = ours.log, time.Since(started)
-	err = result.judge(theirs.image, ours)
+	err = result.judge(ctx, theirs.image, ours)
 	o.blobs.forget(ours.repository)
 	return result, err
 }
@@ -267,7 +267,7 @@ func withinBound(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // judge sets the verdict; theirs is nil where BuildKit failed.
-func (r *Result) judge(theirs v1.Image, ours outcome) (err error) {
+func (r *Result) judge(ctx context.Context, theirs v1.Image, ours outcome) (err error) {
 	switch {
 	case theirs == nil && ours.image == nil:
 		r.Verdict, r.Why = Equal, BothFail
@@ -282,6 +282,11 @@ func (r *Result) judge(theirs v1.Image, ours outcome) (err error) {
 		if r.Differences, err = compare(theirs, ours.image, r.who); err != nil {
 			return fmt.Errorf("%s: compare the images: %w", r.Dir, err)
 		}
+		unread, err := readBack(ctx, ours.image)
+		if err != nil {
+			return fmt.Errorf("%s: read the image back: %w", r.Dir, err)
+		}
+		r.Differences = append(unread, r.Differences...)
 		if len(r.Differences) > 0 {
 			r.Verdict = Differs
 		}

@@ -3,6 +3,7 @@ package oracle
 import (
 	"archive/tar"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -63,9 +64,15 @@ func TestFlatten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tree, err := flatten(imageFrom(t, tc.layers...), 0)
+			image := imageFrom(t, tc.layers...)
+			tree, err := flatten(image, 0)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if os.Getuid() == 0 {
+				if problems, err := readBack(t.Context(), image); err != nil || len(problems) > 0 {
+					t.Errorf("read back: %q, %v", problems, err)
+				}
 			}
 			var got []string
 			for _, name := range slices.Sorted(maps.Keys(tree.files)) {
