@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	continuity "github.com/containerd/continuity/fs"
@@ -48,13 +49,35 @@ type CopyAction struct {
 	Unpack             bool `json:"unpack,omitempty"` // an archive that can be unpacked is
 	AlwaysReplace      bool `json:"alwaysReplace,omitempty"`
 	AllowEmptyWildcard bool `json:"allowEmptyWildcard,omitempty"`
+
+	// missing are folders in the stage's root that are left over, and scratch is a
+	// folder to make them in, to see how the copy does that; "" to leave them.
+	missing []string
+	scratch string
 }
 
 func (c *Copy) run(ctx context.Context, world World) error {
-	if !c.Link {
-		return c.to(ctx, world, root, "/etc")
+	if c.Link {
+		return overRoot(world, func(scratch string) error {
+			for i := range c.Actions {
+				if err := c.Actions[i].to(ctx, world, scratch, ""); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	scratch, err := os.MkdirTemp(world.Kept, "link-")
+	for i := range c.Actions {
+		if err := c.Actions[i].toStage(ctx, world); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overRoot has files copied to an empty file system, and puts it over the stage's.
+func overRoot(world World, copies func(scratch string) error) error {
+	scratch, err := os.MkdirTemp(world.Kept, "over-")
 	if err != nil {
 		return err
 	}
@@ -62,25 +85,49 @@ func (c *Copy) run(ctx context.Context, world World) error {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return err
 	}
-	if err := c.to(ctx, world, scratch, ""); err != nil {
+	if err := copies(scratch); err != nil {
 		return err
 	}
 	return overlay(scratch, root)
 }
 
-// to copies to the file system dest, whose users are in the folder etc.
-func (c *Copy) to(ctx context.Context, world World, dest, etc string) error {
-	for i := range c.Actions {
-		a := &c.Actions[i]
-		owner, err := a.Owner.lookup(etc)
-		if err != nil {
+// toStage copies to the stage's file system. A folder on the way that is left
+// over is not there for the stage, so the copy makes it.
+func (a *CopyAction) toStage(ctx context.Context, world World) error {
+	stage, err := newKeeper(world)
+	if err != nil {
+		return err
+	}
+	top, err := topOf(a.Dest)
+	if err != nil {
+		return err
+	}
+	if a.missing = stage.leftOver(); top == "/" && len(a.missing) > 0 {
+		if a.scratch, err = os.MkdirTemp(world.Kept, "made-"); err != nil {
 			return err
 		}
-		if err := a.run(ctx, world, dest, owner); err != nil {
-			return withoutRoot(err, dest)
-		}
+		defer os.RemoveAll(a.scratch)
+	} else if stage.isLeft(top) {
+		return overRoot(world, func(scratch string) error { return a.to(ctx, world, scratch, "/etc") }) // all of it is new
 	}
-	return nil
+	return a.to(ctx, world, root, "/etc")
+}
+
+// topOf is the folder in the root that a path of the stage leads through; the
+// root for the root itself.
+func topOf(p string) (string, error) {
+	resolved, err := continuity.RootPath(root, p)
+	first, _, _ := strings.Cut(relative(resolved), "/")
+	return path.Join("/", first), err
+}
+
+// to copies to the file system dest, whose users are in the folder etc.
+func (a *CopyAction) to(ctx context.Context, world World, dest, etc string) error {
+	owner, err := a.Owner.lookup(etc)
+	if err != nil {
+		return err
+	}
+	return withoutRoot(a.run(ctx, world, dest, owner), dest)
 }
 
 // withoutRoot makes a path of the file system dest one that the user knows.
@@ -173,7 +220,7 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 			}
 			exclude = append(append([]string(nil), exclude...), buildcontext.Patterns(leftOut)...)
 		}
-		if err := fscopy.Copy(ctx, from, source, dest, cleaned(a.Dest), func(ci *fscopy.CopyInfo) {
+		options := func(ci *fscopy.CopyInfo) {
 			ci.IncludePatterns, ci.ExcludePatterns = a.Include, exclude
 			ci.Chown = chowner(owner)
 			if ci.ModeStr = a.ModeStr; a.Mode != nil && a.ModeStr == "" {
@@ -181,8 +228,35 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 				ci.Mode = &mode
 			}
 			ci.CopyDirContents, ci.FollowLinks, ci.AlwaysReplaceExistingDestPaths = a.DirContents, a.FollowSymlink, a.AlwaysReplace
-		}, fscopy.AllowXAttrErrors); err != nil {
+		}
+		if err := fscopy.Copy(ctx, from, source, dest, cleaned(a.Dest), options, fscopy.AllowXAttrErrors); err != nil {
 			return err
+		}
+		if a.scratch != "" && len(a.Include) == 0 && isFolder(from, source) {
+			if err := a.makeMissing(ctx, from, source, dest, options); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// makeMissing gives folders of dest that are left over the owner and the mode
+// that a copy with the same options gives them where it makes them.
+func (a *CopyAction) makeMissing(ctx context.Context, from, source, dest string, options fscopy.Opt) error {
+	if err := fscopy.Copy(ctx, from, source, a.scratch, "/", options, fscopy.AllowXAttrErrors, func(ci *fscopy.CopyInfo) {
+		for _, folder := range a.missing {
+			ci.IncludePatterns = append(ci.IncludePatterns, relative(folder))
+			ci.ExcludePatterns = append(slices.Clone(ci.ExcludePatterns), relative(folder)+"/*")
+		}
+	}); err != nil {
+		return err
+	}
+	for _, folder := range a.missing {
+		if isFolder(a.scratch, folder) {
+			if err := sameMetadata(a.scratch+folder, filepath.Join(dest, folder)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -273,15 +347,42 @@ func (i *Inline) write(dir string) (folder string, err error) {
 	return folder, os.Chmod(file, os.FileMode(i.Mode&0o777))
 }
 
-func (m *Mkdir) run() error {
+func (m *Mkdir) run(world World) error {
 	owner, err := m.Owner.lookup("/etc")
 	if err != nil {
 		return err
 	}
-	p, err := continuity.RootPath(root, m.Path)
+	return makeFolders(world, m.Path, os.FileMode(m.Mode)&0o777, owner)
+}
+
+// makeFolders makes a folder of the stage and those above it that are missing.
+// One that is left over is missing too.
+func makeFolders(world World, name string, mode os.FileMode, owner *fscopy.User) error {
+	stage, err := newKeeper(world)
 	if err != nil {
 		return err
 	}
-	_, err = fscopy.MkdirAll(p, os.FileMode(m.Mode)&0o777, chowner(owner), nil)
-	return err
+	p, err := continuity.RootPath(root, name)
+	if err != nil {
+		return err
+	}
+	var left []string
+	for at := p; at != "/"; at = path.Dir(at) {
+		if stage.isLeft(at) {
+			left = append(left, at)
+		}
+	}
+	if _, err := fscopy.MkdirAll(p, mode, chowner(owner), nil); err != nil {
+		return err
+	}
+	for _, folder := range left {
+		uid, gid := 0, 0
+		if owner != nil {
+			uid, gid = owner.UID, owner.GID
+		}
+		if err := errors.Join(os.Lchown(folder, uid, gid), os.Chmod(folder, mode)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

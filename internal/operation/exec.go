@@ -110,7 +110,7 @@ func open(name string) io.ReadCloser {
 func (e *Exec) run(ctx context.Context, world World, instruction string, stdout, stderr io.Writer) (err error) {
 	fail := func(err error) error { return fmt.Errorf("%s: %w", instruction, err) }
 	if len(e.Mounts) == 0 {
-		return fail(e.become())
+		return fail(e.become(world))
 	}
 	if err := os.MkdirAll(world.Kept, 0o755); err != nil {
 		return fail(err)
@@ -130,7 +130,7 @@ func (e *Exec) run(ctx context.Context, world World, instruction string, stdout,
 		}
 		mounted = append(mounted, undo)
 	}
-	status, err := e.start(stdout, stderr)
+	status, err := e.start(world, stdout, stderr)
 	if err := errors.Join(err, unmount()); err != nil {
 		return fail(err)
 	}
@@ -139,7 +139,7 @@ func (e *Exec) run(ctx context.Context, world World, instruction string, stdout,
 
 // prepared is who the command runs as, its environment and its program, with
 // the working directory made and entered.
-func (e *Exec) prepared() (who credential, env []string, program string, err error) {
+func (e *Exec) prepared(world World) (who credential, env []string, program string, err error) {
 	if who, err = find(e.User); err != nil {
 		return who, nil, "", err
 	}
@@ -164,10 +164,8 @@ func (e *Exec) prepared() (who credential, env []string, program string, err err
 	if err != nil {
 		return who, nil, "", err
 	}
-	if _, err := os.Stat(dir); missing(err) {
-		if _, err := fscopy.MkdirAll(dir, 0o755, chowner(&fscopy.User{UID: who.uid, GID: who.gid}), nil); err != nil {
-			return who, nil, "", fmt.Errorf("make the working directory: %w", err)
-		}
+	if err := makeFolders(world, dir, 0o755, &fscopy.User{UID: who.uid, GID: who.gid}); err != nil {
+		return who, nil, "", fmt.Errorf("make the working directory: %w", err)
 	}
 	if err := os.Chdir(dir); err != nil {
 		return who, nil, "", fmt.Errorf("enter the working directory: %w", err)
@@ -198,8 +196,8 @@ func lookPath(name, searched string) (string, error) {
 }
 
 // become turns this process into the command. It returns only with an error.
-func (e *Exec) become() error {
-	who, env, program, err := e.prepared()
+func (e *Exec) become(world World) error {
+	who, env, program, err := e.prepared(world)
 	if err != nil {
 		return err
 	}
@@ -210,8 +208,8 @@ func (e *Exec) become() error {
 }
 
 // start runs the command. Its exit status comes back as an [exec.ExitError].
-func (e *Exec) start(stdout, stderr io.Writer) (status, err error) {
-	who, env, program, err := e.prepared()
+func (e *Exec) start(world World, stdout, stderr io.Writer) (status, err error) {
+	who, env, program, err := e.prepared(world)
 	if err != nil {
 		return nil, err
 	}

@@ -59,11 +59,11 @@ func (k *Keep) run(ctx context.Context, world World) error {
 	if err := os.MkdirAll(kept, 0o755); err != nil {
 		return err
 	}
-	left, err := readLeft(world)
+	c, err := newKeeper(world)
 	if err != nil {
 		return err
 	}
-	c := keeper{kept: kept, hidden: world.Hidden, left: left, ran: k.Ran}
+	c.kept, c.ran = kept, k.Ran
 	for _, p := range k.Paths {
 		matches := []string{path.Clean(p.Path)}
 		if p.Wildcard {
@@ -147,6 +147,23 @@ type keeper struct {
 	hidden []string
 	left   leftOver
 	ran    bool
+}
+
+// newKeeper knows what is in the container and in no stage.
+func newKeeper(world World) (*keeper, error) {
+	left, err := readLeft(world)
+	return &keeper{hidden: world.Hidden, left: left}, err
+}
+
+// leftOver are the folders of the root that are left over.
+func (c *keeper) leftOver() []string {
+	var found []string
+	for _, folder := range slices.Sorted(maps.Keys(c.left)) {
+		if path.Dir(folder) == "/" && c.isLeft(folder) {
+			found = append(found, folder)
+		}
+	}
+	return found
 }
 
 // mountPoints are the folders of the root file system for what every RUN has

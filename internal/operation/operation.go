@@ -224,7 +224,7 @@ func Run(ctx context.Context, dir, index string, stdout, stderr io.Writer) error
 	case o.Copy != nil:
 		err = o.Copy.run(ctx, world)
 	case o.Mkdir != nil:
-		err = o.Mkdir.run()
+		err = o.Mkdir.run(world)
 	case o.Keep != nil:
 		err = o.Keep.run(ctx, world)
 	case o.Exec != nil:
