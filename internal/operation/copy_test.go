@@ -300,6 +300,31 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// Names of one file stay so, also where files are moved to another file system,
+// as a container's and that of its volumes are.
+func TestOverlayKeepsHardLinks(t *testing.T) {
+	t.Parallel()
+	for _, where := range []string{os.TempDir(), "/dev/shm"} {
+		upper, err := os.MkdirTemp(where, "slipway-overlay-")
+		if err != nil {
+			continue // there is no such file system
+		}
+		t.Cleanup(func() { os.RemoveAll(upper) })
+		lower := tree(t, "b", "other")
+		must(t, os.WriteFile(upper+"/a", []byte("one"), 0o644))
+		must(t, os.Mkdir(upper+"/d", 0o755))
+		must(t, errors.Join(os.Link(upper+"/a", upper+"/b"), os.Link(upper+"/a", upper+"/d/c")))
+		must(t, overlay(upper, lower))
+		first, err := os.Stat(lower + "/a")
+		must(t, err)
+		for _, name := range []string{"/b", "/d/c"} {
+			if other, err := os.Stat(lower + name); err != nil || !os.SameFile(first, other) {
+				t.Errorf("from %s: %s is another file than /a, %v", where, name, err)
+			}
+		}
+	}
+}
+
 func TestCleaned(t *testing.T) {
 	t.Parallel()
 	for p, want := range map[string]string{"": "/", "/": "/", "a": "/a", "/a/": "/a/", "a/.": "/a/.", "/a/../b": "/b", "../../a": "/a", "//a//b/": "/a/b/", ".": "/", "./": "/"} {
