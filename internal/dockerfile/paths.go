@@ -55,7 +55,9 @@ func (d *derivation) movePaths() error {
 						moves.add(kin.index, mount, to)
 					}
 				}
-			} else if p.role != workdir {
+			} else if p.role == workdir {
+				d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("the folder %s is not in the image, since %s is a mount of the build pod: whatever runs the image makes its working directory", p.full, mount)})
+			} else {
 				return d.dropped(p.in, "what "+p.in.keyword()+" puts into "+p.full, mount, "")
 			}
 		}

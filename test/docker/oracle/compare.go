@@ -58,6 +58,12 @@ func (t *tree) ofRuntime(name string) bool {
 	return slices.Contains(leftByRuntime, name) && file.kind == tar.TypeDir && file.mode == 0o755 && file.uid == 0 && file.gid == 0 && len(t.below(name)) == 0
 }
 
+// isEmptyWorkspace reports whether a file is what WORKDIR /workspace makes. Slipway
+// cannot have it in an image, and its log says so.
+func (t *tree) isEmptyWorkspace(name string) bool {
+	return name == "workspace" && t.files[name].kind == tar.TypeDir && len(t.below(name)) == 0
+}
+
 // sharedLayers returns how many of their first layers two images share: those of
 // the base image. A link from a new file to one of these is not compared, since
 // it depends on BuildKit's snapshotter whether the layer has both.
@@ -129,7 +135,7 @@ func compareTrees(theirs, ours *tree, who string) []difference {
 		}
 		their, ok := theirs.files[name]
 		our, too := ours.files[name]
-		if ok && !too && theirs.ofRuntime(name) {
+		if ok && !too && (theirs.ofRuntime(name) || theirs.isEmptyWorkspace(name)) {
 			continue
 		}
 		if !ok || !too {
