@@ -56,7 +56,7 @@ func (d *derivation) movePaths() error {
 					}
 				}
 			} else if p.role == workdir {
-				d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("the folder %s is not in the image, since %s is a mount of the build pod: whatever runs the image makes its working directory", p.full, mount)})
+				d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("%s is not in the image, since %s is a mount of the build pod; container runtimes make a working directory that is missing", p.full, mount)})
 			} else {
 				return d.dropped(p.in, "what "+p.in.keyword()+" puts into "+p.full, mount, "")
 			}
