@@ -147,9 +147,22 @@ func (g *generator) ignoreLines() []string {
 	}
 	lines := slices.Clone(pick(g, sets...))
 	for g.chance(0.4) {
-		lines = append(lines, pick(g, sets...)...)
+		if more := pick(g, sets...); !slices.ContainsFunc(more, func(line string) bool { return coversException(lines, line) }) {
+			lines = append(lines, more...)
+		}
 	}
 	return lines
+}
+
+// coversException reports whether a line leaves out a folder of what an earlier
+// one has made an exception for. Docker's client then sends such a file without
+// its content (findings/context-walk-and-open.sh).
+func coversException(lines []string, line string) bool {
+	return slices.ContainsFunc(lines, func(earlier string) bool {
+		exception, ok := strings.CutPrefix(earlier, "!")
+		folder := strings.Trim(path.Clean(line), "/")
+		return ok && (exception == folder || strings.HasPrefix(exception, folder+"/"))
+	})
 }
 
 // visible is the context without what .dockerignore leaves out. Folders above what

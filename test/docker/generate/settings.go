@@ -254,7 +254,7 @@ func (g *generator) healthcheck(*stage) {
 func (g *generator) setShell(s *stage) {
 	i := Instruction{Name: "SHELL", JSON: true, Words: []string{"/bin/bash", "-o", "pipefail", "-c"}}
 	if s.shell {
-		shells := [][]string{{"/bin/sh", "-ec"}, {"/bin/sh", "-e", "-c"}, {"/bin/ash", "-o", "pipefail", "-c"}, {"/bin/busybox", "sh", "-c"}, {"sh", "-xc"}}
+		shells := [][]string{{"/bin/sh", "-ec"}, {"/bin/sh", "-e", "-c"}, {"/bin/ash", "-o", "pipefail", "-c"}, {"/bin/busybox", "sh", "-c"}, {"sh", "-fc"}}
 		i.Words = pick(g, shells...)
 	}
 	g.write(i)
