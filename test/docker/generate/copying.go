@@ -116,6 +116,9 @@ func (x transfer) copyOne(to *tree, n *node, name string) error {
 		return err
 	}
 	if n.kind == Folder {
+		if len(x.exclude) > 0 && hasDangling(n) {
+			return errNone // BuildKit looks for what each link in it leads to
+		}
 		if err := to.mkdirAll(dest, x.dirMode(), x.uid, x.gid); err != nil {
 			return err
 		}
@@ -186,6 +189,17 @@ func (x transfer) merge(to, from *node, at string) error {
 	return nil
 }
 
+// hasDangling reports whether a folder has a link that leads nowhere in it.
+func hasDangling(n *node) bool {
+	t := &tree{n}
+	for _, name := range n.names() {
+		if n.kids[name].kind == Symlink && t.get("/"+name) == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // copyParents copies what a source of --parents names, with the folders above it,
 // from the last "/./" on.
 func (x transfer) copyParents(to *tree, source string) error {
@@ -198,8 +212,8 @@ func (x transfer) copyParents(to *tree, source string) error {
 	if from == nil || from.kind != Folder || pattern == "" {
 		return errNone // BuildKit does not find "/" itself
 	}
-	if !hasPattern(source) && (&tree{from}).lget(pattern) == nil {
-		return errNone
+	if !hasPattern(source) && (&tree{from}).get(pattern) == nil {
+		return errNone // for a link to nothing it depends on where it is
 	}
 	if err := to.mkdirAll(x.dest, x.dirMode(), x.uid, x.gid); err != nil {
 		return err
