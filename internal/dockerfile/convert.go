@@ -36,6 +36,9 @@ type Converted struct {
 	Operations []operation.Operation
 	// Targets are the stages that kaniko must build. The first is the image.
 	Targets []string
+	// TargetStage is what the variable TARGETSTAGE has to be in a RUN, where kaniko
+	// would have a name in its place that only its own Dockerfile has; else "".
+	TargetStage string
 	// Runs are the instructions that kaniko sees as RUN, in the file's order.
 	Runs []Run
 }
@@ -76,6 +79,9 @@ func (d *Derived) Convert(ctx context.Context, means *frontend.Definition, o Con
 	}
 	slices.SortStableFunc(c.runs, func(a, b placedRun) int { return a.at - b.at })
 	result := &Converted{Content: slices.Concat(file.mark, apply(file.source, c.edits)), Operations: c.operations, Targets: c.targets}
+	if target := g.nodes[g.target]; c.targets[0] != target.Name {
+		result.TargetStage = automaticArgs(file, options)["TARGETSTAGE"]
+	}
 	for _, run := range c.runs {
 		result.Runs = append(result.Runs, run.Run)
 	}
@@ -147,6 +153,14 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 			lines += text
 		}
 	}
+	for _, i := range n.program {
+		if !isForeignCopy(i) {
+			continue
+		}
+		if from := i.command.(*instructions.CopyCommand).From; isNumber(from) {
+			return c.errorAt(n.from, "the base image's ONBUILD COPY --from="+from+" names a stage by its number, which kaniko would not find", "have a base image whose ONBUILD names the stage")
+		}
+	}
 	c.put(start, start, lines)
 	for _, i := range n.body {
 		if kindOf(i) == "workdir" {
@@ -195,7 +209,8 @@ func (c *conversion) clear(n *node) {
 	at := c.stageStart(n)
 	name := c.unusedName(fmt.Sprintf("slipway-clear-%d", n.index))
 	c.targets = append(c.targets, name)
-	encoded, _ := json.Marshal(append(slices.Clone(c.options.Command), operation.ClearSign)) // strings alone
+	// With the name, for kaniko not to take it for another stage's in its layer cache.
+	encoded, _ := json.Marshal(append(slices.Clone(c.options.Command), operation.ClearSign, operation.DigestSign+name)) // strings alone
 	run := Run{Line: c.line(n.from), Text: "make ready for the stage", As: string(encoded), Copies: true, Keeps: true}
 	c.runs = append(c.runs, placedRun{run, at})
 	c.put(at, at, fmt.Sprintf("FROM scratch AS %s\nRUN %s\n", name, run.As))
@@ -205,8 +220,22 @@ func (c *conversion) clear(n *node) {
 // operation of the stage: nothing is needed of it but what that operation keeps. kaniko
 // then has nothing to pack of an image that is no one's base.
 func (c *conversion) clearsItself(n *node) bool {
-	isBase := slices.ContainsFunc(c.needed(), func(other *node) bool { return other.parent == n.index })
-	return c.kept[n.index] != nil && !isBase && n.index != c.target
+	needsMore := slices.ContainsFunc(c.needed(), func(other *node) bool {
+		return other.parent == n.index || slices.ContainsFunc(other.program, isForeignCopy)
+	})
+	return c.kept[n.index] != nil && !needsMore && n.index != c.target
+}
+
+func isNumber(text string) bool {
+	_, err := strconv.Atoi(text)
+	return err == nil
+}
+
+// isForeignCopy reports whether an instruction is a base image's ONBUILD COPY of
+// a stage, which kaniko itself carries out.
+func isForeignCopy(i *instruction) bool {
+	command, ok := i.command.(*instructions.CopyCommand)
+	return ok && i.isForeign && command.From != ""
 }
 
 // fromBase reports whether the image that a stage goes back to brings a user that
@@ -504,6 +533,7 @@ func (c *conversion) keep(n *node, keep *operation.Keep) {
 	words := []string{strconv.Itoa(len(c.operations))}
 	if c.clearsItself(n) {
 		words = append(words, operation.ClearSign)
+		c.pending.workdir = "" // kaniko would make the folder anew
 	}
 	c.add(operation.Operation{Instruction: fmt.Sprintf("%s:%d: %s", c.file.name, line, text), Keep: keep},
 		Run{Line: line, Text: text, Copies: true, Keeps: true}, words...)

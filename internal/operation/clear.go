@@ -15,8 +15,8 @@ import (
 // ClearSign stands for [Clear] in the place of an index: see [Main].
 const ClearSign = "clear"
 
-// ignored are paths that kaniko ignores by itself (pkg/util/fs_util.go,
-// defaultIgnoreList), other than its own folder.
+// ignored are paths that kaniko ignores by itself, other than its own folder
+// (pkg/util/fs_util.go, defaultIgnoreList; --ignore-var-run).
 var ignored = []string{"/etc/mtab", "/tmp/apt-key-gpghome", "/var/run"}
 
 // Clear removes the root file system of a stage, as kaniko does before the next
@@ -29,7 +29,7 @@ func Clear(dir string) error {
 	if err := read(dir, worldFile, &world); err != nil {
 		return err
 	}
-	left, err := clearBelow(root, world.Hidden)
+	left, err := clearBelow(root, slices.Concat(world.Hidden, world.Ignored))
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,25 @@ func readLeft(world World) (l leftOver, err error) {
 		err = json.Unmarshal(content, &l)
 	}
 	return l, err
+}
+
+// refresh has folders be left over again that have changed, and have nothing in
+// them.
+func (c *keeper) refresh(world World, folders []string) error {
+	for _, folder := range slices.Backward(folders) { // those below others first
+		changed, err := changedAt(folder)
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		before := c.left[folder]
+		if c.left[folder] = changed; !c.isLeft(folder) {
+			c.left[folder] = before
+		}
+	}
+	return c.left.write(world)
 }
 
 // changedAt is the time at which anything about a file has last changed, its
@@ -109,7 +128,7 @@ func (c *clearer) clear(folder string) error {
 			if os.Remove(at) == nil {
 				continue
 			}
-			// What is set up further down has modes of its own.
+			// Folders further down keep the modes that they were set up with.
 			if folder == "/" {
 				if err := errors.Join(os.Lchown(at, 0, 0), os.Chmod(at, 0o755), removeXAttrs(at)); err != nil {
 					return fmt.Errorf("make %s ready for the next stage: %w", name, err)

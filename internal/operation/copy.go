@@ -9,7 +9,9 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	continuity "github.com/containerd/continuity/fs"
 	fscopy "github.com/tonistiigi/fsutil/copy"
@@ -50,15 +52,19 @@ type CopyAction struct {
 	AlwaysReplace      bool `json:"alwaysReplace,omitempty"`
 	AllowEmptyWildcard bool `json:"allowEmptyWildcard,omitempty"`
 
-	// missing are folders in the stage's root that are left over, and scratch is a
-	// folder to make them in, to see how the copy does that; "" to leave them.
+	// missing are folders below Dest that are left over, by their paths in it, and
+	// scratch is a folder to make them in, to see how the copy does that.
 	missing []string
 	scratch string
 }
 
 func (c *Copy) run(ctx context.Context, world World) error {
+	stage, err := newKeeper(world)
+	if err != nil {
+		return err
+	}
 	if c.Link {
-		return overRoot(world, func(scratch string) error {
+		return stage.over(world, "/", func(scratch string) error {
 			for i := range c.Actions {
 				if err := c.Actions[i].to(ctx, world, scratch, ""); err != nil {
 					return err
@@ -68,15 +74,16 @@ func (c *Copy) run(ctx context.Context, world World) error {
 		})
 	}
 	for i := range c.Actions {
-		if err := c.Actions[i].toStage(ctx, world); err != nil {
+		if err := c.Actions[i].toStage(ctx, world, stage); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// overRoot has files copied to an empty file system, and puts it over the stage's.
-func overRoot(world World, copies func(scratch string) error) error {
+// over has files copied to a file system that is empty but for the folder above
+// and those that it is in, and puts it over the stage's.
+func (c *keeper) over(world World, above string, copies func(scratch string) error) error {
 	scratch, err := os.MkdirTemp(world.Kept, "over-")
 	if err != nil {
 		return err
@@ -85,40 +92,44 @@ func overRoot(world World, copies func(scratch string) error) error {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return err
 	}
+	made := "/"
+	for _, element := range strings.Split(relative(above), "/") {
+		if made = path.Join(made, element); made == "/" {
+			continue
+		}
+		if err := errors.Join(os.Mkdir(scratch+made, 0o755), sameMetadata(made, scratch+made)); err != nil {
+			return err
+		}
+	}
 	if err := copies(scratch); err != nil {
 		return err
 	}
-	return overlay(scratch, root)
+	return overlay(scratch, root, c)
 }
 
-// toStage copies to the stage's file system. A folder on the way that is left
-// over is not there for the stage, so the copy makes it.
-func (a *CopyAction) toStage(ctx context.Context, world World) error {
-	stage, err := newKeeper(world)
+// toStage copies to the stage's file system. A folder that is left over is not
+// there for the stage, so the copy makes it.
+func (a *CopyAction) toStage(ctx context.Context, world World, stage *keeper) error {
+	dest, err := continuity.RootPath(root, a.Dest)
 	if err != nil {
 		return err
 	}
-	top, err := topOf(a.Dest)
-	if err != nil {
-		return err
+	way := ""
+	for _, element := range strings.Split(relative(dest), "/") {
+		if way = path.Join("/", way, element); !stage.isLeft(way) {
+			continue
+		}
+		below := *a // all that is below this folder is new
+		below.Dest = dest + strings.TrimPrefix(cleaned(a.Dest), path.Clean("/"+a.Dest))
+		return stage.over(world, path.Dir(way), func(scratch string) error { return below.to(ctx, world, scratch, "/etc") })
 	}
-	if a.missing = stage.leftOver(); top == "/" && len(a.missing) > 0 {
+	if a.missing = stage.leftBelow(dest); len(a.missing) > 0 {
 		if a.scratch, err = os.MkdirTemp(world.Kept, "made-"); err != nil {
 			return err
 		}
 		defer os.RemoveAll(a.scratch)
-	} else if stage.isLeft(top) {
-		return overRoot(world, func(scratch string) error { return a.to(ctx, world, scratch, "/etc") }) // all of it is new
 	}
 	return a.to(ctx, world, root, "/etc")
-}
-
-// topOf is the folder in the root that a path of the stage leads through; the
-// root for the root itself.
-func topOf(p string) (string, error) {
-	resolved, err := continuity.RootPath(root, p)
-	first, _, _ := strings.Cut(relative(resolved), "/")
-	return path.Join("/", first), err
 }
 
 // to copies to the file system dest, whose users are in the folder etc.
@@ -220,6 +231,17 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 			}
 			exclude = append(append([]string(nil), exclude...), buildcontext.Patterns(leftOut)...)
 		}
+		if dest == root && a.From.Stage != "" && isFolder(from, source) {
+			onto, err := continuity.RootPath(root, a.Dest)
+			if err != nil {
+				return err
+			}
+			if onto == "/" {
+				for _, mounted := range mountPoints {
+					exclude = append(slices.Clone(exclude), relative(mounted))
+				}
+			}
+		}
 		options := func(ci *fscopy.CopyInfo) {
 			ci.IncludePatterns, ci.ExcludePatterns = a.Include, exclude
 			ci.Chown = chowner(owner)
@@ -232,8 +254,8 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 		if err := fscopy.Copy(ctx, from, source, dest, cleaned(a.Dest), options, fscopy.AllowXAttrErrors); err != nil {
 			return err
 		}
-		if a.scratch != "" && len(a.Include) == 0 && isFolder(from, source) {
-			if err := a.makeMissing(ctx, from, source, dest, options); err != nil {
+		if len(a.missing) > 0 && isFolder(from, source) {
+			if err := a.makeMissing(ctx, from, source, options); err != nil {
 				return err
 			}
 		}
@@ -241,20 +263,31 @@ func (a *CopyAction) copy(ctx context.Context, from, dest string, built *buildco
 	return nil
 }
 
-// makeMissing gives folders of dest that are left over the owner and the mode
-// that a copy with the same options gives them where it makes them.
-func (a *CopyAction) makeMissing(ctx context.Context, from, source, dest string, options fscopy.Opt) error {
-	if err := fscopy.Copy(ctx, from, source, a.scratch, "/", options, fscopy.AllowXAttrErrors, func(ci *fscopy.CopyInfo) {
-		for _, folder := range a.missing {
-			ci.IncludePatterns = append(ci.IncludePatterns, relative(folder))
-			ci.ExcludePatterns = append(slices.Clone(ci.ExcludePatterns), relative(folder)+"/*")
-		}
-	}); err != nil {
+// makeMissing gives folders that are left over the owner and the mode that a copy
+// with the same options gives them where it makes them.
+func (a *CopyAction) makeMissing(ctx context.Context, from, source string, options fscopy.Opt) error {
+	dest, err := continuity.RootPath(root, a.Dest)
+	if err != nil {
 		return err
 	}
-	for _, folder := range a.missing {
-		if isFolder(a.scratch, folder) {
-			if err := sameMetadata(a.scratch+folder, filepath.Join(dest, folder)); err != nil {
+	for n, folder := range a.missing {
+		made := filepath.Join(a.scratch, strconv.Itoa(n))
+		if err := os.RemoveAll(made); err != nil { // of another source
+			return err
+		}
+		if err := os.Mkdir(made, 0o755); err != nil {
+			return err
+		}
+		if err := fscopy.Copy(ctx, from, source, made, "/", options, fscopy.AllowXAttrErrors, func(ci *fscopy.CopyInfo) {
+			if len(ci.IncludePatterns) == 0 { // else the patterns say what leads through it
+				ci.IncludePatterns = []string{folder}
+				ci.ExcludePatterns = append(slices.Clone(ci.ExcludePatterns), folder+"/*")
+			}
+		}); err != nil {
+			return err
+		}
+		if isFolder(made, folder) {
+			if err := sameMetadata(filepath.Join(made, folder), filepath.Join(dest, folder)); err != nil {
 				return err
 			}
 		}
@@ -380,7 +413,8 @@ func makeFolders(world World, name string, mode os.FileMode, owner *fscopy.User)
 		if owner != nil {
 			uid, gid = owner.UID, owner.GID
 		}
-		if err := errors.Join(os.Lchown(folder, uid, gid), os.Chmod(folder, mode)); err != nil {
+		now := time.Now() // kaniko looks at the time of a folder's content
+		if err := errors.Join(os.Lchown(folder, uid, gid), os.Chmod(folder, mode), os.Chtimes(folder, now, now)); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	digest "github.com/opencontainers/go-digest"
 	fscopy "github.com/tonistiigi/fsutil/copy"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ci/slipway/internal/buildcontext"
 )
@@ -292,11 +293,34 @@ func TestOverlay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			upper, lower := tree(t, tc.upper...), tree(t, tc.lower...)
-			must(t, overlay(upper, lower))
+			must(t, overlay(upper, lower, &keeper{}))
 			if diff := cmp.Diff(tc.want, listed(t, lower)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A folder with a mount in it is not replaced by a file, and a pipe not waited for.
+func TestOverlayOfWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	upper, lower := tree(t, "d"), tree(t, "d/mount/x")
+	err := overlay(upper, lower, &keeper{hidden: []string{"/d/mount"}})
+	if err == nil || !strings.Contains(err.Error(), "/d: kaniko's container has a mount or a cache in this folder") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(lower + "/d/mount/x"); err != nil {
+		t.Error(err)
+	}
+	shm, err := os.MkdirTemp("/dev/shm", "slipway-overlay-")
+	if err != nil {
+		t.Skip("there is no other file system: ", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(shm) })
+	must(t, unix.Mkfifo(shm+"/pipe", 0o640))
+	must(t, overlay(shm, lower, &keeper{}))
+	if info, err := os.Lstat(lower + "/pipe"); err != nil || info.Mode() != fs.ModeNamedPipe|0o640 {
+		t.Errorf("got %v, %v", info, err)
 	}
 }
 
@@ -314,7 +338,7 @@ func TestOverlayKeepsHardLinks(t *testing.T) {
 		must(t, os.WriteFile(upper+"/a", []byte("one"), 0o644))
 		must(t, os.Mkdir(upper+"/d", 0o755))
 		must(t, errors.Join(os.Link(upper+"/a", upper+"/b"), os.Link(upper+"/a", upper+"/d/c")))
-		must(t, overlay(upper, lower))
+		must(t, overlay(upper, lower, &keeper{}))
 		first, err := os.Stat(lower + "/a")
 		must(t, err)
 		for _, name := range []string{"/b", "/d/c"} {

@@ -115,13 +115,21 @@ func (e *Exec) run(ctx context.Context, world World, instruction string, stdout,
 	if err := os.MkdirAll(world.Kept, 0o755); err != nil {
 		return fail(err)
 	}
+	stage, err := newKeeper(world)
+	if err != nil {
+		return fail(err)
+	}
+	left := stage.leftBelow("/")
+	for i := range left {
+		left[i] = "/" + left[i]
+	}
 	var mounted []func() error
 	unmount := func() error {
 		var errs []error
 		for _, undo := range slices.Backward(mounted) {
 			errs = append(errs, undo())
 		}
-		return errors.Join(errs...)
+		return errors.Join(append(errs, stage.refresh(world, left))...)
 	}
 	for i, m := range e.Mounts {
 		undo, err := m.show(ctx, world, e.Script, i)

@@ -155,15 +155,28 @@ func newKeeper(world World) (*keeper, error) {
 	return &keeper{hidden: world.Hidden, left: left}, err
 }
 
-// leftOver are the folders of the root that are left over.
-func (c *keeper) leftOver() []string {
+// leftBelow returns the folders below another that are left over, by their paths
+// in it.
+func (c *keeper) leftBelow(folder string) []string {
 	var found []string
-	for _, folder := range slices.Sorted(maps.Keys(c.left)) {
-		if path.Dir(folder) == "/" && c.isLeft(folder) {
-			found = append(found, folder)
+	for _, left := range slices.Sorted(maps.Keys(c.left)) {
+		if inside, ok := below(left, folder); ok && inside != "" && c.isLeft(left) {
+			found = append(found, inside)
 		}
 	}
 	return found
+}
+
+// holds reports whether there is something in a folder that must stay: a mount,
+// or what is set up.
+func (c *keeper) holds(folder string) bool {
+	if _, ok := c.left[folder]; ok {
+		return true
+	}
+	return slices.ContainsFunc(c.hidden, func(pattern string) bool {
+		_, ok := below(pattern, folder)
+		return ok
+	})
 }
 
 // mountPoints are the folders of the root file system for what every RUN has
@@ -321,9 +334,11 @@ func (c *keeper) isLeft(folder string) bool {
 // skipped reports whether a path is in no stage: it is hidden, or in a folder
 // that is, or it is left over.
 func (c *keeper) skipped(at string) bool {
-	if c.isLeft(at) {
-		return true
-	}
+	return c.isLeft(at) || c.isHidden(at)
+}
+
+// isHidden reports whether a path is hidden, or in a folder that is.
+func (c *keeper) isHidden(at string) bool {
 	for _, hidden := range c.hidden {
 		for folder := at; folder != "/"; folder = path.Dir(folder) {
 			if matched, err := path.Match(hidden, folder); err == nil && matched {

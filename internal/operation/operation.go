@@ -49,6 +49,8 @@ type World struct {
 	// Hidden are absolute paths, some patterns, that are in kaniko's container
 	// and in no stage.
 	Hidden []string `json:"hidden,omitempty"`
+	// Ignored are more paths that kaniko neither packs nor removes, at a user's wish.
+	Ignored []string `json:"ignored,omitempty"`
 }
 
 // files is the build context.

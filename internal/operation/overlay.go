@@ -2,6 +2,7 @@ package operation
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,19 +10,25 @@ import (
 	"syscall"
 
 	continuity "github.com/containerd/continuity/fs"
+	"golang.org/x/sys/unix"
 )
 
 // overlay puts the files of the folder upper over those of the folder lower, as
 // the layers of an image are put over each other: a folder takes the upper's
 // owner and mode, and whatever else is there is replaced. Names of one file stay
-// names of one file.
-func overlay(upper, lower string) error {
+// names of one file. stage knows what of lower is in the container alone: that
+// stays as it is, and to replace a folder with such a thing in it is an error.
+func overlay(upper, lower string, stage *keeper) error {
 	moved := map[uint64]string{} // files with several names, by inode, to the first
 	return filepath.WalkDir(upper, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || name == upper {
 			return err
 		}
-		target := filepath.Join(lower, strings.TrimPrefix(name, upper))
+		at := strings.TrimPrefix(name, upper)
+		if entry.IsDir() && stage.isHidden(at) {
+			return filepath.SkipDir
+		}
+		target := filepath.Join(lower, at)
 		there, err := os.Lstat(target)
 		if err != nil && !missing(err) {
 			return err
@@ -41,6 +48,9 @@ func overlay(upper, lower string) error {
 			return sameMetadata(name, target)
 		}
 		if there != nil {
+			if there.IsDir() && stage.holds(at) {
+				return fmt.Errorf("%s: kaniko's container has a mount or a cache in this folder, so a file cannot take its place", at)
+			}
 			if err := os.RemoveAll(target); err != nil {
 				return err
 			}
@@ -73,6 +83,16 @@ func moveFile(from, to string, entry fs.DirEntry) error {
 			return err
 		}
 		return sameOwner(from, to)
+	}
+	if !entry.Type().IsRegular() { // to open a named pipe is to wait for who writes to it
+		var stat unix.Stat_t
+		if err := unix.Lstat(from, &stat); err != nil {
+			return err
+		}
+		if err := unix.Mknod(to, stat.Mode, int(stat.Rdev)); err != nil { //nolint:gosec // a device's number
+			return err
+		}
+		return sameMetadata(from, to)
 	}
 	if err := continuity.CopyFile(to, from); err != nil {
 		return err

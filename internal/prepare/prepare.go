@@ -319,6 +319,9 @@ func decide(c *Config, host Host, source *source, derived *dockerfile.Derived, c
 	if p.Layers, err = c.layers(derived); err != nil {
 		return nil, err
 	}
+	if _, given := c.userArgs()["TARGETSTAGE"]; converted.TargetStage != "" && !given {
+		args = append(slices.Clone(args), "TARGETSTAGE="+converted.TargetStage)
+	}
 	layerCache := ""
 	if p.Layers != nil {
 		layerCache = p.Layers.Folder.Flag()
@@ -407,7 +410,7 @@ func leave(c *Config, host Host, program func() (inputs.Input, error), source *s
 			return fmt.Errorf("write the Dockerfile's .dockerignore: %w", err)
 		}
 	}
-	converted.world.Hidden = hidden(c, host, p)
+	converted.world.Hidden, converted.world.Ignored = hidden(c, host, p), c.IgnorePaths
 	if err := operation.Write(c.Prepared, converted.world, converted.Operations); err != nil {
 		return err
 	}
