@@ -90,6 +90,7 @@ type outcome struct {
 	image      v1.Image
 	refused    string // why prepare did not begin
 	failed     string // the step, and how it ended
+	endless    bool   // it was ended, as it took too long
 	log        string
 }
 
@@ -112,7 +113,7 @@ func (s *slipway) build(ctx context.Context, c Case, dir string) (outcome, error
 		case ctx.Err() != nil:
 			return outcome{}, context.Cause(ctx)
 		case bounded.Err() != nil:
-			return outcome{failed: fmt.Sprintf("the step %s does not end: %v", one.Name, context.Cause(bounded)), log: b.log.String()}, nil
+			return outcome{failed: fmt.Sprintf("the step %s does not end: %v", one.Name, context.Cause(bounded)), endless: true, log: b.log.String()}, nil
 		case !errors.As(err, &exit), exit.ExitCode() == container.ExitNoContainer:
 			return outcome{}, fmt.Errorf("run the step %s: %w: %s", one.Name, err, lastLines(b.log.String(), 3))
 		case one.Name == "prepare" && exit.ExitCode() == step.ExitBadInput:
