@@ -48,16 +48,17 @@ func (d *derivation) movePaths() error {
 			if mount == "" || p.role == copied {
 				continue
 			}
-			if !n.final && movable(mount) && !p.in.isForeign {
+			switch {
+			case !n.final && movable(mount) && !p.in.isForeign:
 				if moves[n.index][mount] == "" {
 					to := d.moved(mount)
 					for _, kin := range d.kin(n) {
 						moves.add(kin.index, mount, to)
 					}
 				}
-			} else if p.role == workdir {
+			case p.role == workdir:
 				d.noted = append(d.noted, Note{p.in.line, fmt.Sprintf("%s is not in the image, since %s is a mount of the build pod; container runtimes make a working directory that is missing", p.full, mount)})
-			} else {
+			default:
 				return d.dropped(p.in, "what "+p.in.keyword()+" puts into "+p.full, mount, "")
 			}
 		}

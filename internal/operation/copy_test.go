@@ -312,7 +312,7 @@ func TestOverlayOfWhatCannotBe(t *testing.T) {
 	if _, err := os.Stat(lower + "/d/mount/x"); err != nil {
 		t.Error(err)
 	}
-	shm, err := os.MkdirTemp("/dev/shm", "slipway-overlay-")
+	shm, err := os.MkdirTemp("/dev/shm", "slipway-overlay-") //nolint:usetesting // another file system
 	if err != nil {
 		t.Skip("there is no other file system: ", err)
 	}
@@ -329,7 +329,7 @@ func TestOverlayOfWhatCannotBe(t *testing.T) {
 func TestOverlayKeepsHardLinks(t *testing.T) {
 	t.Parallel()
 	for _, where := range []string{os.TempDir(), "/dev/shm"} {
-		upper, err := os.MkdirTemp(where, "slipway-overlay-")
+		upper, err := os.MkdirTemp(where, "slipway-overlay-") //nolint:usetesting // another file system too
 		if err != nil {
 			continue // there is no such file system
 		}
