@@ -134,6 +134,8 @@ func (c *conversion) stage(ctx context.Context, n *node) error {
 	if user && n.parent == none {
 		lines = "USER 0:0\n"
 	}
+	// kaniko expands words as if the escape character were always the backslash.
+	user = user || c.file.escape != '\\'
 	own := user || folder
 	if n.index == c.target {
 		c.targets = append(c.targets, c.named(n))
@@ -324,6 +326,9 @@ func (c *conversion) instruction(n *node, i *instruction, place frontend.Place, 
 	case *instructions.RunCommand:
 		return c.run(n, i, command, place, at, same, own)
 	case *instructions.EnvCommand, *instructions.ArgCommand, *instructions.ShellCommand:
+		if c.file.escape != '\\' {
+			return "", nil // no RUN is kaniko's, so none needs it
+		}
 		return same, nil
 	}
 	if err != nil || c.options.Together {
