@@ -314,7 +314,7 @@ func TestOverlayOfWhatCannotBe(t *testing.T) {
 	}
 	shm, err := os.MkdirTemp("/dev/shm", "slipway-overlay-") //nolint:usetesting // another file system
 	if err != nil {
-		t.Skip("there is no other file system: ", err)
+		shm = t.TempDir() // there is no other file system
 	}
 	t.Cleanup(func() { os.RemoveAll(shm) })
 	must(t, unix.Mkfifo(shm+"/pipe", 0o640))

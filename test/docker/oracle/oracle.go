@@ -39,8 +39,8 @@ import (
 
 const goarch = runtime.GOARCH
 
-// buildWithin is how long one build of one side may take. Most take a second; one
-// that compiles Go's library takes minutes on a busy machine.
+// buildWithin is how long a build may take. Most builds take a second. A build that
+// compiles Go's standard library can take minutes on a busy machine.
 const buildWithin = 5 * time.Minute
 
 // Packages is what an oracle needs of Debian.
